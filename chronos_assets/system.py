@@ -1,12 +1,14 @@
-"""What several rooms ask the operating system for: cores, digests of files, folders, and writes that survive a power cut."""
+"""What several rooms ask the operating system for: cores, digests, folders, JSON files, and writes that survive a power cut."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def usable_cores() -> int:
@@ -20,10 +22,25 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def document_digest(document: Any, *, sort_keys: bool = False) -> str:
+    """SHA-256 of JSON values as they are written, hexadecimal; with `sort_keys`, whatever their keys' order."""
+    return text_digest(json.dumps(document, sort_keys=sort_keys))
+
+
 def made_folder(folder: Path) -> Path:
     """The folder, made where it isn't there."""
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_json(path: Path, document: Any, **how: bool) -> None:
+    """Write JSON values for people and programs to read; `how`: see `json.dumps`."""
+    path.write_text(json.dumps(document, indent=1, **how) + "\n", encoding="utf-8")  # type: ignore[arg-type]
 
 
 def sync(path: Path) -> None:

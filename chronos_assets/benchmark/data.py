@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
 import json
 import zipfile
@@ -27,7 +26,7 @@ from typing import IO, Any, Protocol, TypeVar, cast
 import numpy as np
 
 from chronos_assets.benchmark.tasks import HUB_REPOSITORY, TASKS, BenchmarkError, Task, read_tasks
-from chronos_assets.system import file_digest
+from chronos_assets.system import file_digest, text_digest
 from chronos_assets.timeseries.arrays import Floats
 
 ETT_ARCHIVE = "ETT-small.zip"
@@ -146,7 +145,7 @@ class HubData:
 
     def digest(self, name: str) -> str:
         """See `BenchmarkData`."""
-        return hashlib.sha256("".join(file_digest(path) for path in self._files(name)).encode()).hexdigest()
+        return text_digest("".join(file_digest(path) for path in self._files(name)))
 
     def frequency(self, name: str) -> str:
         """See `BenchmarkData`; that of the first row's timestamps."""

@@ -10,7 +10,6 @@ relative scores over the sets (Chronos paper, section 5.2).
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -22,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from chronos_assets.benchmark.tasks import LEVELS, PROTOCOL, Benchmark, BenchmarkError, Task
+from chronos_assets.system import document_digest
 
 # What kind of model a bar is of. `published` scores were not measured here.
 Kind = Literal["ours", "foundation", "local statistical", "published"]
@@ -58,7 +58,7 @@ class Contender:
     def identity(self, task: Task, set_digest: str) -> str:
         """Digest of everything that a result of this model on a set follows from."""
         parts = [PROTOCOL, LEVELS, asdict(task), set_digest, self.program, self.version, self.max_series]
-        return hashlib.sha256(json.dumps([*parts, self.max_history]).encode()).hexdigest()
+        return document_digest([*parts, self.max_history])
 
     def sampled(self, count: int) -> Collection[int]:
         """Positions of the series that are forecast, of `count`: evenly spaced, the same every time."""

@@ -6,7 +6,6 @@ what a single command prints.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -73,9 +73,7 @@ def settings_for(data: Path | None, env: Mapping[str, str] | None = None) -> Set
     if data is not None and not values.get("CHRONOS_STORE"):
         folder = data.resolve()
         slug = re.sub(r"[^A-Za-z0-9]+", "-", folder.name).strip("-") or "data"
-        settings = replace(
-            settings, store=str(STORES / f"{slug}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}")
-        )
+        settings = replace(settings, store=str(STORES / f"{slug}-{text_digest(str(folder))[:6]}"))
     from chronos_assets.pipeline.window_settings import with_remembered_windows
     from chronos_assets.platforms.local.store import store_folder
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.system import file_digest
+from chronos_assets.system import document_digest, file_digest
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -370,7 +370,7 @@ def download_checkpoint(store: Any, url: str, cache: Path | None = None) -> Path
     )
     if not any(path == "config.json" for path, _, _ in objects):
         raise ModelError(f"model {url!r}: there is no config.json under this prefix; use {_FORMS}")
-    target = cache / hashlib.sha256(json.dumps([url, objects]).encode()).hexdigest()[:32]
+    target = cache / document_digest([url, objects])[:32]
     if not target.is_dir():
         with _new_folder(target) as folder:
             for path, _, _ in objects:

@@ -6,7 +6,6 @@ Here: the domains with their columns' names, quantiles, horizon, what follows fr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -38,6 +37,7 @@ from chronos_assets.params.exports import BacktestParams
 from chronos_assets.params.options import ANOMALY_THRESHOLD, ChronosOptions
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams
 from chronos_assets.params.training import TrainingParams
+from chronos_assets.system import text_digest
 
 TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
 
@@ -165,7 +165,7 @@ class ForecastParams(ChronosOptions):
         if self.clock != self.time_zone:
             document["clock"] = self.clock
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return text_digest(text)
 
 
 class ParamsError(ChronosAssetsError, ValueError):

@@ -28,8 +28,6 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ParameterRanges.ht
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any, Literal, cast, get_args
@@ -45,6 +43,7 @@ from chronos_assets.params.declared_options import (
 )
 from chronos_assets.params.document import MISSING, Section, nearest
 from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter, Scalar
+from chronos_assets.system import document_digest
 
 Strategy = Literal["TRAIN", "RETRAIN", "NONE"]
 ApprovalMode = Literal["auto", "manual"]
@@ -170,7 +169,7 @@ class TrainingParams:
         document = asdict(self)
         for name in ("max_age", "drift_factor", "drift_windows", "approval"):
             del document[name]
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return document_digest(document, sort_keys=True)
 
 
 def read_training(chronos: Section, key: str) -> TrainingParams | None:

@@ -5,7 +5,6 @@ Here: which windows are due, and their reports. Elsewhere: the metrics (`timeser
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
@@ -109,7 +109,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             rows = write_metrics(report, staged / "metrics.parquet", categories)
             made_from = {"forecast_version": source.name, "data_version": manifest.data_version}
             document = made_from | _scores_document(forecast, report)
-            (staged / MANIFEST).write_text(json.dumps(document, indent=1) + "\n")
+            write_json(staged / MANIFEST, document)
             group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
@@ -139,9 +139,7 @@ def _publish_anomalies(group: Group, key: str, report: AccuracyReport, staged: P
     staged.mkdir()
     path = staged / "anomalies.parquet"
     count = write_anomalies(report.anomalies, report.series, report.timestamps, report.dimensions, path)
-    (staged / MANIFEST).write_text(
-        json.dumps({"anomalies": count, "dimensions": list(report.dimensions)}, indent=1) + "\n"
-    )
+    write_json(staged / MANIFEST, {"anomalies": count, "dimensions": list(report.dimensions)})
     group.store.publish(anomalies_key(key), staged, data=path.name)
 
 

@@ -11,7 +11,6 @@ benchmark that was killed continues with the set that it was at, and a new model
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import BENCHMARK_KEY, MEASURED_KEY
+from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.benchmark.data import BenchmarkData
@@ -48,7 +48,7 @@ class Benchmark:
     @property
     def data_version(self) -> str:
         """Digest of what was measured on what."""
-        return hashlib.sha256("\n".join(self.identities).encode()).hexdigest()
+        return text_digest("\n".join(self.identities))
 
 
 def run_benchmark(group: Group, context: dg.AssetExecutionContext) -> Benchmark:

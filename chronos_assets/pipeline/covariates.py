@@ -6,8 +6,6 @@ Here: finding the published folders beside the dataset. Elsewhere: making them, 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +17,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.related import (
     ItemMetadata,
     MetadataManifest,
@@ -57,7 +56,7 @@ class CovariateInputs:
             return None
         related = self.related.data_version if self.related is not None else None
         metadata = self.metadata.data_version if self.metadata is not None else None
-        return hashlib.sha256(json.dumps([related, metadata, self.holidays], sort_keys=True).encode()).hexdigest()
+        return document_digest([related, metadata, self.holidays], sort_keys=True)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.store_layout import explanations_key, history_key
+from chronos_assets.system import write_json
 
 EXPLANATIONS = "explanations.parquet"
 
@@ -72,7 +73,7 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     with group.jobs.run(context, request) as result, staging(group):
         folder = result.outputs["explanations"]
         manifest = json.loads((folder / MANIFEST).read_bytes()) | {EXPLAINED_VERSION: version}
-        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(folder / MANIFEST, manifest, sort_keys=True)
         group.store.publish(explanations_key(key), folder, data=EXPLANATIONS)
     return Explained(key, manifest, result.seconds, result.facts)
 

@@ -6,12 +6,11 @@ Here: which partitions they show, when they are made again, where they go. Elsew
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from chronos_assets.pipeline.staging import staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
+from chronos_assets.system import document_digest, write_json
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
 MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
 _MADE_FROM = "made_from"
+
+_write = partial(write_json, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _lineage(state: GroupState, partitions: list[_Scored]) -> str:
         state.params.digest,
         [[one.key, *one.version] for one in partitions],
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return document_digest(parts)
 
 
 def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
@@ -139,9 +141,9 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
             memory_limit=group.settings.memory_limit,
         )
         scores = [_scores(state, one) for one in partitions]
-        _write_json(staged / ACCURACY_FILE, accuracy_document(scores, None, params.predictor.metric))
+        _write(staged / ACCURACY_FILE, accuracy_document(scores, None, params.predictor.metric))
         named = {"partitions": [one.key for one in partitions], "rows": rows}
-        _write_json(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
+        _write(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions), **named})
         group.store.publish(BACKTEST_KEY, staged)
 
 
@@ -155,8 +157,8 @@ def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
     with staging(group) as folder:
         staged = folder / "monitor"
         staged.mkdir()
-        _write_json(staged / EVALUATIONS_FILE, monitor_document(evaluations))
-        _write_json(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions)})
+        _write(staged / EVALUATIONS_FILE, monitor_document(evaluations))
+        _write(staged / MANIFEST, {_MADE_FROM: _lineage(state, partitions)})
         group.store.publish(MONITOR_KEY, staged)
 
 
@@ -207,7 +209,3 @@ def _read_metrics(state: GroupState, one: _Scored) -> dict[str, float | None]:
     filters = [("level", "==", "all")]
     table = pq.read_table(path, columns=["metric", "value"], filters=filters, partitioning=None).to_pydict()
     return dict(zip(table["metric"], table["value"], strict=True))
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

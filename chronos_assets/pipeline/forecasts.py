@@ -38,7 +38,7 @@ from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, 
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
-from chronos_assets.system import file_digest
+from chronos_assets.system import file_digest, write_json
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.shards import iter_series
 from chronos_assets.timeseries.forecast.files import MAX_NAMED, PartsError, merge_forecast_parts, merge_messages
@@ -294,8 +294,7 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
             names += [file.name for file in export.files]
         made = json.loads((source / MANIFEST).read_bytes())
         files = {name: _file_facts(staged / name) for name in names}
-        text = json.dumps(made | {"files": files}, indent=1, sort_keys=True) + "\n"
-        (staged / MANIFEST).write_text(text, encoding="utf-8")
+        write_json(staged / MANIFEST, made | {"files": files}, sort_keys=True)
         shown = published_manifest(group)
         gives_way = shown is not None and _gives_way(state, shown, made, window)
         withdrawn = [_moment(shown, name) for name in ("context_end", "window_end")] if shown and gives_way else []

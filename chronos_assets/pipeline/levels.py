@@ -6,7 +6,6 @@ Here: when they are made, and where they are put. Elsewhere: the arithmetic (`pr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import levels_key
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shards import shard_files
 from chronos_assets.timeseries.forecast.files import WindowFolder
@@ -91,7 +91,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         )
     except LevelsError as error:
         raise dg.Failure(f"partition {key}: {error}") from error
-    (staged / MANIFEST).write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_json(staged / MANIFEST, made)
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
 
 

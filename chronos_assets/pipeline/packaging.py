@@ -6,7 +6,6 @@ registered (`pipeline.package_document`).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.registry import PackageVersion, RegistryError
 from chronos_assets.store_layout import DATASET_KEY, SYNTHETIC_KEY
+from chronos_assets.system import text_digest
 from chronos_assets.timeseries.scoring.gate import GateDecision, decide
 
 
@@ -73,11 +73,11 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
             decision = decide(evaluation, approval=setup.training.approval)
         except ValueError as error:
             raise dg.Failure(f"the gate can't decide: {error}") from error
-    identity = hashlib.sha256(
+    identity = text_digest(
         "\0".join(
             [candidate["digest"], tuned["search"], tuned["data_version"], *([predictor.digest] if predictor else [])]
-        ).encode()
-    ).hexdigest()
+        )
+    )
     with failures(RegistryError):
         version = group.registry.register(
             setup.name,

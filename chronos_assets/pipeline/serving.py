@@ -6,7 +6,6 @@ decide about versions (`pipeline.decisions`), when the endpoint is stopped (`pip
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
+from chronos_assets.system import text_digest
 
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
@@ -134,7 +134,7 @@ def served_identity(digest: str, label: str, setup: Setup, predictor: str = "") 
     """Identity of a deployment: of the model's files and name, the server's parameters and, where it has one, the predictor."""
     parameters = json.dumps(server_parameters(setup), sort_keys=True)
     parts = [digest, label, parameters, _SERVER, *([predictor] if predictor else [])]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return text_digest("\0".join(parts))[:16]
 
 
 def served_predictor(state: GroupState) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
@@ -13,6 +11,7 @@ from chronos_assets.pipeline.staging import latest_metadata, memory_limit_named
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.what_if import without_files
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, scenario_of
+from chronos_assets.system import document_digest
 
 LINEAGE = "made_from"  # metadata of forecast_tables
 
@@ -55,4 +54,4 @@ def tables_lineage(state: GroupState) -> str:
             for folder, found in shown.items()
         },
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return document_digest(parts, sort_keys=True)

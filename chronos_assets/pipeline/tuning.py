@@ -6,7 +6,6 @@ Elsewhere: what a training job does (`workloads.train`), how trials are run (`pl
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -29,6 +28,7 @@ from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.tuning import Trial, TuningRequest
 from chronos_assets.settings import model_reference
 from chronos_assets.store_layout import DATASET_KEY, MODELS_KEY, SYNTHETIC_KEY, TUNED_KEY
+from chronos_assets.system import text_digest
 
 # What each candidate of the document has.
 _CANDIDATE_KEYS = frozenset(
@@ -273,4 +273,4 @@ def search_identity(state: GroupState) -> str:
         str(synthetic.get("data_version", "")),
         *(f"{name}={start.model.digest}" for name, start in _starting_points(state).items()),
     ]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return text_digest("\0".join(parts))[:16]

@@ -33,6 +33,7 @@ from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.store import MANIFEST, ObjectInfo, manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
+from chronos_assets.system import write_json
 
 if TYPE_CHECKING:
     from chronos_assets.predictors.scenario import Replacement, Scenario, Transformation
@@ -270,6 +271,6 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
             )
         (made / "forecast.parquet").rename(staged / "forecast.parquet")
         manifest |= {"comparison": comparison.to_document(), "scenario_name": name, "made_from": made_from}
-        (staged / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(staged / MANIFEST, manifest, sort_keys=True)
         group.store.publish(scenario_key(name), staged, data=PARQUET)
     return WhatIfForecast(name, as_of, comparison, manifest, result.seconds, result.facts)

@@ -16,13 +16,13 @@ rejected one would be made again forever.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.planning.cursor import RunState, RunStatus
+from chronos_assets.system import text_digest
 
 MAX_ATTEMPTS = 3
 
@@ -160,7 +160,7 @@ def plan_retrain(due: tuple[bool, str], *, attempts: Sequence[RunState | None], 
 
 def run_keys(search: str) -> tuple[str, ...]:
     """Run keys of the attempts at one search, in order."""
-    digest = hashlib.sha256(search.encode()).hexdigest()[:16]
+    digest = text_digest(search)[:16]
     return tuple(f"retrain-{digest}-{attempt}" for attempt in range(1, MAX_ATTEMPTS + 1))
 
 

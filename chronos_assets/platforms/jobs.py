@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, readable_name
 from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.system import text_digest
 
 WORKLOADS = "chronos_assets.workloads"  # package of the programs
 
@@ -129,7 +129,7 @@ def job_name(*parts: str) -> str:
     Letters and digits of the parts joined by hyphens, then 8 hexadecimal digits that tell apart what the letters and
     digits alone don't (`2024-01-01-10:00` and `2024-01-01 10-00`).
     """
-    return readable_name("-".join(parts), hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8])
+    return readable_name("-".join(parts), text_digest("\0".join(parts))[:8])
 
 
 def check_job_name(name: str) -> str:

@@ -10,7 +10,6 @@ there is NaN, or "" for a category.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from chronos_assets.container.contract import Workspace
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.members.design import CALENDAR
 from chronos_assets.predictors.scenario import Vocabulary
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.filling import filled_as_of
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
@@ -109,7 +109,7 @@ class CovariateFolders:
         """Of all of it."""
         related = self.manifest.data_version if self.manifest is not None else None
         parts = [related, self.metadata_version, holiday_document(self.holidays)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return document_digest(parts, sort_keys=True)
 
     @property
     def width(self) -> int:

@@ -6,8 +6,6 @@ learning as of a period. Parameters of jobs and files of forecasts are the workl
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +25,7 @@ from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
+from chronos_assets.system import document_digest
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
@@ -178,7 +177,7 @@ def learned_key(reading: Reading, model: str, data_version: str, ordinal: int) -
     """
     # Everything that is known of the dataset, so that what is added to it later counts, too.
     parts = [RECIPE_VERSION, model, data_version, ordinal, repr(reading)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return document_digest(parts)[:24]
 
 
 def known_predictors(

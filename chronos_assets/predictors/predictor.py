@@ -10,7 +10,6 @@ base model is named by its reference, with the digest of the files that weights 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from chronos_assets.predictors.members.catalogue import checkpoint_of, reads_cov
 from chronos_assets.predictors.members.regression import Regression
 from chronos_assets.predictors.traits import NAMES as TRAIT_NAMES
 from chronos_assets.predictors.traits import TraitEffects, traits_of
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Floats
 
 FILE = "predictor.json"
@@ -237,7 +237,7 @@ class Predictor:
     def digest(self) -> str:
         """SHA-256 of what forecasts follow from: all but what is shown."""
         document = {name: value for name, value in self.to_document().items() if name not in _SHOWN}
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return document_digest(document, sort_keys=True)
 
     def summary(self) -> dict[str, Any]:
         """What a forecast's manifest says of it; nothing that differs between two runs of the same."""

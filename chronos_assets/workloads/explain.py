@@ -19,7 +19,6 @@ manifest.json          attributes with their mean impacts over everything, and w
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +46,7 @@ from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.predictors.members.regression import REACH
 from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.series_keys import Key
@@ -199,7 +199,7 @@ class _Explanation:
             "dimensions": list(self.request.dimensions),
             "covariates_digest": self.request.covariates_digest,
         }
-        (output / "manifest.json").write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(output / "manifest.json", document, sort_keys=True)
         self.reporter.message({"explanation": document})
 
     def _batches(self, shards: Sequence[Path], forecasts: dict[Key, Floats]) -> Iterator[list[_Series]]:

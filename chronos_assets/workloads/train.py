@@ -54,7 +54,6 @@ model's, `{'step': 0, 'base_validation_wql': ...}`, is no candidate.
 from __future__ import annotations
 
 import heapq
-import json
 import math
 import os
 import shutil
@@ -99,6 +98,7 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.hyperparameters import HYPERPARAMETERS, Hyperparameter
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.filling import context_as_of, fill
 from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_data_version
 from chronos_assets.timeseries.dataset.holdout import Holdout, periods_known, plan_holdout, window_actuals
@@ -290,8 +290,7 @@ class _TrainingJob:
         finetuning.save_model(model, self.workspace.model)
         report = self._document(data, done)
         self.workspace.output_data.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False)
-        (self.workspace.output_data / "training.json").write_text(text + "\n", encoding="utf-8")
+        write_json(self.workspace.output_data / "training.json", report, sort_keys=True, allow_nan=False)
         self.reporter.message({"training": report})
 
     def _read(self) -> _Data:

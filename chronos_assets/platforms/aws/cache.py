@@ -9,7 +9,6 @@ for a day. Processes share the folder; a name that two make at once is the same 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from chronos_assets.platforms.store import StoreError, check_key
-from chronos_assets.system import made_folder
+from chronos_assets.system import made_folder, text_digest
 
 TEMPORARY = ".incoming-"
 KEPT = 2
@@ -37,7 +36,7 @@ class Cache:
     """
 
     def __init__(self, root: Path, url: str, *, unused_seconds: float = UNUSED_SECONDS) -> None:
-        self.root = root.expanduser().absolute() / hashlib.sha256(url.encode()).hexdigest()[:16]
+        self.root = root.expanduser().absolute() / text_digest(url)[:16]
         self._unused = unused_seconds
 
     @property
@@ -121,4 +120,4 @@ def _is_complete(folder: Path, sizes: Mapping[str, int]) -> bool:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text_digest(text)[:16]

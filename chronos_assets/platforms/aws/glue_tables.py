@@ -20,7 +20,6 @@ https://docs.aws.amazon.com/athena/latest/ug/partition-projection-supported-type
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from chronos_assets.platforms.tables import (
     what_if_columns,
 )
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -189,7 +189,7 @@ def partition_inputs(contents: Contents, table: Mapping[str, Any]) -> list[dict[
         return None
     storage = table["StorageDescriptor"]
     columns = [{"Name": column["Name"], "Type": column["Type"]} for column in storage["Columns"]]
-    digest = hashlib.sha256(json.dumps(columns).encode()).hexdigest()
+    digest = document_digest(columns)
     return [
         {
             "Values": [key],

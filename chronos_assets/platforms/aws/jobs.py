@@ -10,7 +10,6 @@ for the same once more gets a new attempt.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 from chronos_assets.store_layout import JOBS_KEY, PIPES_KEY
+from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
@@ -160,7 +160,7 @@ class SageMakerJobs:
         """What a channel of single objects reads."""
         seen = "\n".join(f"{info.key} {info.etag}" for info in objects)
         return Source(
-            hashlib.sha256(seen.encode()).hexdigest(),
+            text_digest(seen),
             f"{self._store.url}/",
             tuple(info.key for info in objects),
             listed=True,

@@ -24,7 +24,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/define-pipeline.html
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -43,6 +42,7 @@ from chronos_assets.platforms.job_names import is_name
 from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
 from chronos_assets.store_layout import PIPELINES_KEY
+from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -128,7 +128,7 @@ class TrainingPipeline:
         self._settings = settings
         self._code_location = code_location
         parameters = json.dumps([line.synthetic, line.learning, line.evaluation], sort_keys=True)
-        self._key = f"{PIPELINES_KEY}/{line.name}/{hashlib.sha256(parameters.encode()).hexdigest()[:12]}"
+        self._key = f"{PIPELINES_KEY}/{line.name}/{text_digest(parameters)[:12]}"
 
     def definition(self) -> str:
         """The definition, as JSON.

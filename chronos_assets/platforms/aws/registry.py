@@ -26,7 +26,6 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/model-registry.html
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -53,6 +52,7 @@ from chronos_assets.platforms.registry import (
     one_line,
     with_status,
 )
+from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.clients import AwsClients
@@ -176,7 +176,7 @@ class SageMakerRegistry:
         return self._clients("sagemaker")
 
     def _token(self, group: str, identity: str) -> str:
-        return hashlib.sha256(f"{group}\0{self._store.url}\0{identity}".encode()).hexdigest()[:36]
+        return text_digest(f"{group}\0{self._store.url}\0{identity}")[:36]
 
     # --- making -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ the version may be removed, two publishings later: then the pointer names anothe
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from chronos_assets.platforms.aws.pointers import (
 )
 from chronos_assets.platforms.aws.publishing import CONCURRENCY, LEFTOVER_SECONDS, Publisher
 from chronos_assets.platforms.store import MANIFEST, ObjectInfo, StoreError, check_key
+from chronos_assets.system import text_digest
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
 COPIED_BYTES = 1 << 30  # a folder up to this size is copied as a whole, once for all its readers
@@ -344,4 +344,4 @@ class S3OpenFolder:
 
 def _digest_of(names: Iterable[str]) -> str:
     """A short digest of a choice of names."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
+    return text_digest("\n".join(sorted(names)))[:16]

@@ -61,7 +61,7 @@ from chronos_assets.platforms.local.processes import (
 from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
 from chronos_assets.store_layout import ENDPOINTS_KEY
-from chronos_assets.system import replaced
+from chronos_assets.system import replaced, write_json
 
 HOST = "127.0.0.1"
 
@@ -497,7 +497,7 @@ def _read_state(home: Path) -> _StateFile:
 def _write_state(home: Path, state: _StateFile) -> _StateFile:
     """Replace the state at once."""
     with replaced(home / _STATE) as part:
-        part.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
+        write_json(part, asdict(state))
     return state
 
 

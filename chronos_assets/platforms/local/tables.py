@@ -15,8 +15,6 @@ POSIX only (Linux, macOS), as `publishing`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -52,7 +50,7 @@ from chronos_assets.platforms.tables import (
     what_if_columns,
 )
 from chronos_assets.store_layout import DATABASE_KEY, DATASET_KEY, scenario_of
-from chronos_assets.system import file_digest, sync
+from chronos_assets.system import document_digest, file_digest, sync
 from chronos_assets.timeseries.dataset.duckdb_sql import (
     DEFAULT_MEMORY,
     column_names,
@@ -181,7 +179,7 @@ class _Inputs:
         described = [_LAYOUT, _STORAGE_VERSION, params.dimensions, params.quantiles, params.mean]
         described += [[value for value, _ in part] for part in parts]
         described += [_fingerprint(path) for path in files]
-        digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+        digest = document_digest(described)
         return cls(shards, forecast, partitions, scenarios, digest)
 
 

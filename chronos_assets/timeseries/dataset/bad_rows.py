@@ -6,7 +6,6 @@ Which rows are bad is for `csv_records` (their shape) and `casting` (their value
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.system import replaced
+from chronos_assets.system import replaced, text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.casting import BadRow
@@ -134,5 +133,5 @@ def rejected_name(key: str) -> str:
     name = key.removeprefix("train/")
     if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,100}\.csv", name):
         return name
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    digest = text_digest(key)[:12]
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:80].strip("-") + f"-{digest}.csv"

@@ -6,7 +6,6 @@ belongs to `incremental`. It is a cache: without it, or with a damaged one, the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import LeftOut
 from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, ShardTail
@@ -229,13 +229,13 @@ _PERIODS = ("ordinals", "head", "tail", "cells", "rows", "late")
 def recipe_of(params: ForecastParams, unpacked: int | None) -> str:
     """Digest of everything but the files that a dataset's bytes depend on."""
     versions = [RECIPE, duckdb.__version__, pa.__version__, np.__version__]
-    return hashlib.sha256(json.dumps([versions, params.digest, unpacked]).encode()).hexdigest()
+    return document_digest([versions, params.digest, unpacked])
 
 
 def dataset_digest(manifest: Manifest) -> str:
     """Digest of what a dataset holds and of which files, whatever its manifest says beside that."""
     shards = [asdict(shard) for shard in manifest.shards]
-    return hashlib.sha256(json.dumps([manifest.data_version, shards, dict(manifest.files)]).encode()).hexdigest()
+    return document_digest([manifest.data_version, shards, dict(manifest.files)])
 
 
 def load_noted(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Noted]) -> Noted:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.params.attributes import Filling
-from chronos_assets.system import file_digest
+from chronos_assets.system import document_digest, file_digest
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     ROW_GROUP,
@@ -320,7 +320,7 @@ def related_version(dataset: Manifest, attributes: Sequence[CovariateAttribute],
     """Data version: SHA-256 of the attributes, the grid and the bytes of all shards."""
     meaning = [dataset.frequency, dataset.alignment, dataset.dimensions, [asdict(each) for each in attributes]]
     files = [sha256 for shard in shards for sha256 in shard.files.values()]
-    return hashlib.sha256(json.dumps([meaning, files]).encode()).hexdigest()
+    return document_digest([meaning, files])
 
 
 # --------------------------------------------------------------------------------------------------- metadata

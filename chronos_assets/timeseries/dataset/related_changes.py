@@ -10,14 +10,13 @@ period: attributes that are filled, or that apply to several series; rows finer 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cell_merging import read_attributes, with_periods
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader
@@ -71,7 +70,7 @@ def read_source_changes(
 def related_recipe(params: ForecastParams, dataset: Manifest, unpacked: int | None) -> str:
     """Digest of everything but the files and the dataset's end that the bytes of related time series depend on."""
     grid = [str(params.frequency), repr(params.grid.alignment), dataset.dimensions, dataset.n_shards]
-    return hashlib.sha256(json.dumps([recipe_of(params, unpacked), grid]).encode()).hexdigest()
+    return document_digest([recipe_of(params, unpacked), grid])
 
 
 def noted(

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.options import PRECISIONS
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import Key, key_list
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 
@@ -156,8 +157,7 @@ def write_window(
     folder.mkdir(parents=True)
     _write_series(folder, layout, periods, heapq.merge(*sources, key=lambda pair: pair[0]))
     pq.write_table(skipped, folder / SKIPPED)
-    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    write_json(folder / MANIFEST, manifest, sort_keys=True)
 
 
 def _write_series(folder: Path, layout: ForecastLayout, periods: Periods, merged: Iterable[tuple[Key, Record]]) -> None:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import quantile_name
+from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.scoring.gate import SEASONAL_NAIVE, TITLES, Evaluation, Scores
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, central_bands
@@ -81,8 +82,7 @@ def write_evaluation(folder: Path, measured: Measured, header: Mapping[str, Any]
         "left_out": dict(measured.left_out),
     }
     _write_losses(folder / LOSSES_FILE, measured)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / METRICS_FILE, document, ensure_ascii=False, allow_nan=False)
     return document
 
 
