@@ -17,13 +17,7 @@ from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordi
 from sqlalchemy import Engine, create_engine, text
 
 from chronos_assets.definitions import build_definitions
-from chronos_assets.defs.instance import (
-    CONFIG,
-    WORKSPACE,
-    InstanceError,
-    begin_daemon_here,
-    open_instance,
-)
+from chronos_assets.defs.instance import CONFIG, WORKSPACE, InstanceError, begin_daemon_here, open_instance
 from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, kept
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY

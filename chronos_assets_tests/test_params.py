@@ -11,14 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.calendar.frequencies import (
-    APPLICABLE_ALIGNMENT,
-    MAX_MULTIPLE,
-    Alignment,
-    Frequency,
-    Grid,
-    Unit,
-)
+from chronos_assets.calendar.frequencies import APPLICABLE_ALIGNMENT, MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
 from chronos_assets.params.document import Problem
 from chronos_assets.params.exports import BacktestParams, ExportParams
 from chronos_assets.params.forecast import (

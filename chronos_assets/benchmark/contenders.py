@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from chronos_assets.benchmark.models import (
-    CHECKPOINT_PROGRAM,
-    ETS_PROGRAM,
-    NAIVE_PROGRAM,
-    THETA_PROGRAM,
-)
+from chronos_assets.benchmark.models import CHECKPOINT_PROGRAM, ETS_PROGRAM, NAIVE_PROGRAM, THETA_PROGRAM
 from chronos_assets.benchmark.scores import Contender
 from chronos_assets.benchmark.tasks import LEVELS, candidate_seasons, season
 from chronos_assets.container.contract import WorkloadError

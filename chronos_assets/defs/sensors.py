@@ -18,12 +18,7 @@ from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
-from chronos_assets.pipeline.covariate_imports import (
-    covariate_assets,
-    inputs_digest,
-    last_inputs,
-    pending_covariates,
-)
+from chronos_assets.pipeline.covariate_imports import covariate_assets, inputs_digest, last_inputs, pending_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS, CovariateKind, covariate_files
 from chronos_assets.pipeline.dataset import dataset_state
 from chronos_assets.pipeline.forecasts import forecast_states

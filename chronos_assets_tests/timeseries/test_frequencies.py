@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_assets.calendar.frequencies import (
-    APPLICABLE_ALIGNMENT,
-    MAX_MULTIPLE,
-    Alignment,
-    Frequency,
-    Grid,
-    Unit,
-)
+from chronos_assets.calendar.frequencies import APPLICABLE_ALIGNMENT, MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
 
 EVERY_FREQUENCY = [Frequency(n, unit) for unit in Unit for n in range(1, MAX_MULTIPLE[unit] + 1)]
 

@@ -22,13 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from chronos_assets.models.networks.layers import (
-    Attention,
-    Linear,
-    NetworkShape,
-    Table,
-    hidden_from_attention,
-)
+from chronos_assets.models.networks.layers import Attention, Linear, NetworkShape, Table, hidden_from_attention
 from chronos_assets.models.networks.t5_layers import (
     CrossAttentionLayer,
     EncoderBlock,

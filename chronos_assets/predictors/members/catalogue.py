@@ -11,15 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from chronos_assets.params.predictor import (
-    CHRONOS,
-    COVARIATES,
-    RATES,
-    REGRESSION,
-    REGRESSION_BASES,
-    STATISTICAL,
-    TUNED,
-)
+from chronos_assets.params.predictor import CHRONOS, COVARIATES, RATES, REGRESSION, REGRESSION_BASES, STATISTICAL, TUNED
 from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend

@@ -20,15 +20,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.store import PublishError, StoreError, StoreKeyError
 from chronos_assets.store_layout import history_key
 from chronos_assets_tests.aws.s3_server import S3Server
-from chronos_assets_tests.platforms.aws.store_driver import (
-    KEY,
-    copies_of,
-    folders,
-    options_of,
-    said,
-    stable,
-    stage,
-)
+from chronos_assets_tests.platforms.aws.store_driver import KEY, copies_of, folders, options_of, said, stable, stage
 
 NOON = datetime(2026, 1, 1, 12)
 HOUR = timedelta(hours=1)

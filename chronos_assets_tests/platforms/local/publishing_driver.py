@@ -20,12 +20,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from chronos_assets.platforms.local.publishing import (
-    AS_OF_FILE,
-    VERSIONS,
-    publish_directory,
-    publish_forecast,
-)
+from chronos_assets.platforms.local.publishing import AS_OF_FILE, VERSIONS, publish_directory, publish_forecast
 
 NAMES = ("forecast.csv", "forecast.parquet", "sub/more.bin")
 START = datetime(2026, 1, 1)
