@@ -139,7 +139,7 @@ def change_of_rhythm(series: Sequence[Moments], grid: Grid, snap: int = 0) -> st
     """
     found: list[tuple[int, Moments]] = []
     for moments in series:
-        steps = np.diff(grid.ordinal(moments + np.timedelta64(snap, "us")))
+        steps = _periods_between(grid, moments + np.timedelta64(snap, "us"))
         cut = _cut(steps)
         places = [slice(0, cut), slice(cut, None)] if cut is not None else [slice(None)]
         parts = [(_even(steps[place]), moments[place]) for place in places if len(steps[place]) >= _LEAST_PART]
@@ -149,10 +149,20 @@ def change_of_rhythm(series: Sequence[Moments], grid: Grid, snap: int = 0) -> st
             return f"rows come every {_step(before)} up to {_day(after[0])} and every {_step(after)} from then on"
         found += known
     often = [part for rate, part in found if rate == 1]
-    seldom = [part for rate, part in found if rate > 1]
-    if often and len(seldom) > _FEW * len(series):
-        return f"rows come every {_step(often[0])} in some series and every {_step(seldom[0])} in others"
+    for others in ([part for rate, part in found if rate > 1], [part for rate, part in found if rate == 0]):
+        if often and len(others) > _FEW * len(series):
+            return f"rows come every {_step(often[0])} in some series and every {_step(others[0])} in others"
     return ""
+
+
+def _periods_between(grid: Grid, moments: Moments) -> Steps:
+    """(n - 1,) periods from each row to the next; 0 where several rows share one, and jitter does not explain it."""
+    steps = np.diff(grid.ordinal(moments))
+    length = grid.frequency.microseconds
+    if length is None:
+        return steps
+    spans = np.diff(moments).astype("timedelta64[us]").astype(np.int64)
+    return np.where(spans < (1 - WIDEST) * length, 0, np.maximum(steps, 1))
 
 
 def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime64, np.datetime64] | None:

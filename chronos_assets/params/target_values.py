@@ -28,6 +28,7 @@ _ENOUGH = 20
 _RESET = 4
 _SELDOM = 50  # steps for each that falls; more often it is a season
 _READING = re.compile(r"reading|meter|counter|total|cumul|ytd|z(ä|ae)hler|stand|index", re.IGNORECASE)
+_RESTARTING = re.compile(r"(?<![a-z])(ytd|mtd|qtd|wtd|cum|cumul[a-z]*|kumul[a-z]*|running)(?![a-z])", re.IGNORECASE)
 _OTHER_UNIT = 100
 _FAR = 2  # how many times as large as all others a marker is, or as long as others an end of zeros
 
@@ -134,8 +135,10 @@ def _is_running(series: Sequence[Sequence[float]], name: str) -> bool:
     rising = sum(before < after for before, after in steps)
     falls = [(before, after) for before, after in steps if after < before]
     near_zero = all(0 <= _RESET * after <= before for before, after in falls)
-    grows = len(steps) >= _ENOUGH and 2 * rising > len(steps) and len(falls) * _SELDOM < len(steps) and near_zero
-    return grows and (bool(falls) or _READING.search(name) is not None)
+    if len(steps) < _ENOUGH or 2 * rising <= len(steps):
+        return False
+    seldom = len(falls) * _SELDOM < len(steps) and near_zero
+    return _RESTARTING.search(name) is not None or (seldom and (bool(falls) or _READING.search(name) is not None))
 
 
 def _markers(target: Column) -> Iterator[tuple[str, int]]:

@@ -340,6 +340,19 @@ def test_series_that_come_less_often_than_others_are_refused(freq: str, said: st
         infer(["item_id", "date", "y"], rows)
 
 
+def test_a_few_finer_rows_at_the_end_are_refused_wherever_they_are_looked_at() -> None:
+    times = [
+        *pd.date_range("2023-10-01", periods=1000, freq="h"),
+        *pd.date_range("2023-11-11 16:00", periods=60, freq="15min"),
+    ]
+    rows = [[f"{time}", "1.5"] for time in times]
+    for stretches in ([0] * len(rows), [place // 100 for place in range(len(rows))]):
+        with pytest.raises(
+            InferenceError, match=r"every 1 hour (up to 2023-11-11|in some series) and every 15 minutes"
+        ):
+            infer(["date", "y"], rows, stretches=stretches)
+
+
 def test_days_without_sales_are_no_other_rhythm() -> None:
     days = pd.date_range("2024-01-01", periods=365)
     rows = [["a", f"{day:%Y-%m-%d}", "1"] for day in days]
@@ -450,6 +463,8 @@ def test_an_item_that_stands_in_the_first_row_only_is_named() -> None:
         ([5 * number for number in range(200)], "meter_reading", "only grows"),
         ([5 * number for number in range(200)], "sales", ""),
         ([number % 24 for number in range(200)], "kwh", ""),
+        ([3 + number % 24 for number in range(200)], "sales_ytd", "starts again from near 0"),
+        ([number * number for number in range(200)], "cum_cases", "only grows"),
         ([1 + number % 7 if number < 150 else 0 for number in range(200)], "kwh", "is 0 in all series at the last 50 "),
         ([1 if number // 30 % 2 == 0 else 0 for number in range(180)], "kwh", ""),
     ],
