@@ -35,6 +35,7 @@ TIMESTAMP_NAMES: tuple[str, ...] = (
     "ds",
     "time",
     "ts",
+    "dt",
     "period",
     "day",
     "week",

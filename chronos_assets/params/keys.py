@@ -11,8 +11,8 @@ The rules:
   it into series that are as full: then it names them, unless these take turns, which leaves both readings.
 - A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is a part of
   the time (a weekday, a month, an hour).
-- What is named as a remark on the row (a status, a version) is a part of a key only where nothing else is, and (nearly) all
-  timestamps have as many rows of each of its texts, with values of their own: open and closed tickets, no corrections.
+- What is named as a remark on the row (a status, a version) is a part of a key only where nothing else is, and most timestamps
+  have rows of each of its texts, with values of their own: open and closed tickets, no corrections.
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
 - Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
 """
@@ -20,7 +20,6 @@ The rules:
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,6 +50,7 @@ _HARDLY_EMPTIER = 0.1
 _MOST_KEYS = 3
 # Fewer rows don't make a series; a sample of fewer timestamps doesn't show it.
 _LEAST_ROWS = 3
+_HALF = 0.5
 # How far a correction is from what it corrects: of what values usually differ by.
 NEAR = 0.25
 _ENOUGH_MOMENTS = 20
@@ -254,18 +254,17 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
 
 
 def _is_panel(column: Column, rows: Rows, values: Column) -> bool:
-    """Whether (nearly) all timestamps have as many rows of each text, and values of these are no versions of each other."""
-    counts: dict[datetime, Counter[str]] = {}
-    sums: dict[tuple[datetime, str], float] = {}
+    """Whether most timestamps have rows of each text, and values of these are no versions of each other."""
+    sums: dict[datetime, dict[str, float]] = {}
     for moment, text, value in zip(rows.times.moments, column.texts, values.texts, strict=True):
         if moment is not None:
-            counts.setdefault(moment, Counter())[text] += 1
-            sums[moment, text] = sums.get((moment, text), 0.0) + (float(value) if is_number(value) else 0.0)
+            each = sums.setdefault(moment, {})
+            each[text] = each.get(text, 0.0) + (float(value) if is_number(value) else 0.0)
     texts = sorted(column.distinct)
-    full = [moment for moment, each in counts.items() if len(each) == len(texts) and len(set(each.values())) == 1]
-    if len(texts) < 2 or len(full) < max(_LEAST_ROWS, (1 - FEW_BAD) * len(counts)):
+    full = [each for each in sums.values() if len(each) == len(texts)]
+    if len(texts) < 2 or len(full) < max(_LEAST_ROWS, _HALF * len(sums)):
         return False
-    courses = np.array([[sums[moment, text] for text in texts] for moment in full])
+    courses = np.array([[each[text] for text in texts] for each in full])
     usual = np.median(np.abs(courses - np.median(courses, axis=0)))
     return bool(np.median(np.abs(np.diff(courses, axis=1))) > NEAR * usual)
 
@@ -340,6 +339,8 @@ def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
         best = _clearest(rows, found) if found else None
         if best is not None:
             return max(best, key=lambda column: len(column.distinct))
+        if not found:  # it takes other columns, too
+            return None
     raise _several_keys(rows, [(column,) for column in known])
 
 

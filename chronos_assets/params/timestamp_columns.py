@@ -6,6 +6,7 @@ come is up to `calendar.rhythm`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -151,7 +152,7 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
     # A few bad values are tolerated, and digits of any name read, only if no column reads without.
     for bad, any_name in ((0.0, False), (FEW_BAD, False), (0.0, True)):
         for column in candidates:
-            known = named is not None or rank(column.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES)
+            known = named is not None or rank(column.name, TIMESTAMP_NAMES) < math.inf
             known = known or (any_name and all(map(_EIGHT_DIGITS.fullmatch, column.present)))
             if found := _read_times(column, digits_only=known, tolerated=bad):
                 readings[column.index] = found

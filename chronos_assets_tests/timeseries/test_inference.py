@@ -685,6 +685,24 @@ def test_day_and_month_that_can_not_be_distinguished_are_refused() -> None:
         with_times(["1/2/2024, 1:00:00 PM", "2/1/2024, 1:00:00 PM"])
 
 
+def test_digits_under_a_name_that_ends_in_date_are_dates() -> None:
+    rows = [[f"202401{day:02d}", f"{day}.5", "k"] for day in range(1, 29)]
+    params = infer(["Order Date", "y", "exported"], rows)
+    assert (params.timestamp_column, params.timestamp_format) == ("Order_Date", "yyyyMMdd")
+
+
+def test_items_of_several_known_names_are_told_apart_with_other_columns() -> None:
+    rows = [
+        [f"2024-01-{day:02d}", dept, name, size, f"{day}.5"]
+        for day in range(1, 21)
+        for dept in "12"
+        for name in ("pen", "ink")
+        for size in "SM"
+    ]
+    params = infer(["date", "dept_id", "product_name", "size", "qty"], rows)
+    assert {params.item_column, *params.dimensions} == {"dept_id", "product_name", "size"}
+
+
 # --- frequency
 
 

@@ -386,7 +386,7 @@ def test_a_panel_of_statuses_has_a_series_of_each(name: str, items: str) -> None
         [*([item] if items else []), word, f"{day}", f"{5 + day.day % 7 + 20 * (word == 'high')}"]
         for item in items or "x"
         for word in ("low", "high")
-        for day in DAYS
+        for day in DAYS[4 * (word == "high") :]
     ]
     params = infer([*(["item_id"] if items else []), name, "date", "qty"], made)
     keys = [("c_" if name == "scenario" and items else "") + name, *(["item_id"] if items else [])]  # a name of our own
@@ -395,7 +395,7 @@ def test_a_panel_of_statuses_has_a_series_of_each(name: str, items: str) -> None
     assert remark == (name not in ("state", "region", "scenario"))
 
 
-@pytest.mark.parametrize("missing", [0, 10])
+@pytest.mark.parametrize("missing", [0, 30])
 def test_values_near_each_other_or_here_and_there_may_be_versions(missing: int) -> None:
     change = 20 if missing else 0.5
     rows = [["a", f"{day}", f"{5 + day.day % 7 * 3}", "first"] for day in DAYS]
