@@ -103,11 +103,13 @@ def counters() -> dict[str, int]:
 
 def load_libraries() -> None:
     """Load what an import needs, which is not a part of what is measured."""
-    import duckdb  # noqa: F401
-    import pyarrow.compute
-    import pyarrow.parquet  # noqa: F401
+    import numpy as np
+    import pyarrow as pa
+    import pydantic  # noqa: F401
 
     import chronos_assets.timeseries.import_task  # noqa: F401
+
+    pa.array(np.zeros(1))  # loads pandas
 
 
 def child(arguments: argparse.Namespace) -> int:
