@@ -140,7 +140,7 @@ class _Ready:
     Attributes:
         keys, values: of what the encoder read, (R, H, T, K).
         hidden: bias (R, 1, 1, T) that hides what is not to be read.
-        past: keys and values of the paths' own steps, (2, R, paths, H, length, K).
+        past: keys and values of the paths' own steps, (2, length, R, paths, H, K).
     """
 
     keys: Tensor
@@ -206,10 +206,10 @@ class T5(nn.Module):
         return self.encoder.final_layer_norm(states)
 
     def _distances(self, step: int) -> Tensor:
-        """Bias (H, 1, step + 1) of the scores of a step and all before it."""
+        """Bias (step + 1, 1, 1, H) of the scores of a step and all before it."""
         weight = self.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
         back = torch.arange(step, -1, -1, device=weight.device)
-        return weight[past_classes(back, self.config.buckets, self.config.farthest)].T[:, None]
+        return weight[past_classes(back, self.config.buckets, self.config.farthest)][:, None, None]
 
 
 class _DecoderBlock(nn.Module):
@@ -233,7 +233,7 @@ class _DecoderBlock(nn.Module):
             across.split(across.k(encoded)),
             across.split(across.v(encoded)),
             hidden,
-            encoded.new_empty((2, len(encoded), paths, own.heads, length, features)),
+            encoded.new_empty((2, length, len(encoded), paths, own.heads, features)),
         )
 
     def forward(self, states: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
@@ -246,14 +246,19 @@ class _DecoderBlock(nn.Module):
         return feed_forward(states + attention.attend(queries, ready.keys, ready.values, ready.hidden))
 
     def _own(self, attention: Attention, normed: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
-        """What each path (R, n, D) reads of its own steps."""
+        """What each path (R, n, D) reads of its own steps.
+
+        A step of all paths lies together: sums over them take a third of the time of a product of matrices for each path.
+        """
         parts = (attention.q, attention.k, attention.v)
-        queries, keys, values = (part(normed).unflatten(-1, (attention.heads, 1, -1)) for part in parts)
-        past = ready.past[..., : step + 1, :]
-        past[0][..., -1:, :], past[1][..., -1:, :] = keys, values  # while one path stands for all: of all
-        past = past[:, :, : normed.shape[1]]
-        scores = queries @ past[0].transpose(-1, -2) + bias
-        return attention.o((scores.softmax(dim=-1) @ past[1]).flatten(-3))
+        queries, keys, values = (part(normed).unflatten(-1, (attention.heads, -1)) for part in parts)
+        ready.past[0, step], ready.past[1, step] = keys, values  # while one path stands for all: of all
+        past = ready.past[:, : step + 1, :, : normed.shape[1]]
+        weights = ((past[0] * queries).sum(dim=-1) + bias).softmax(dim=0)[..., None]
+        read = weights[0] * past[1, 0]
+        for number in range(1, step + 1):
+            read.addcmul_(weights[number], past[1, number])
+        return attention.o(read.flatten(-2))
 
 
 def past_classes(distances: Tensor, buckets: int, farthest: int) -> Tensor:
