@@ -20,6 +20,12 @@ for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
+from chronos_assets_tests.memory import temporary_files_in_memory
+
+# Before anything asks where temporary files are.
+_TEMPORARY = temporary_files_in_memory()
+
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -60,6 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have a fork server for the jobs and programs of this session and all of its workers, which inherit its address."""
     if not hasattr(config, "workerinput"):
         resources = ExitStack()
+        if _TEMPORARY is not None:
+            resources.callback(shutil.rmtree, _TEMPORARY, ignore_errors=True)
         resources.enter_context(session_server())
         config.add_cleanup(resources.close)
 
