@@ -255,10 +255,17 @@ class _DecoderBlock(nn.Module):
         ready.past[0, step], ready.past[1, step] = keys, values  # while one path stands for all: of all
         past = ready.past[:, : step + 1, :, : normed.shape[1]]
         weights = ((past[0] * queries).sum(dim=-1) + bias).softmax(dim=0)[..., None]
-        read = weights[0] * past[1, 0]
-        for number in range(1, step + 1):
-            read.addcmul_(weights[number], past[1, number])
-        return attention.o(read.flatten(-2))
+        return attention.o(_weighted(weights, past[1]).flatten(-2))
+
+
+def _weighted(weights: Tensor, values: Tensor) -> Tensor:
+    """Sum (..., K) of values (s, ..., K) by weights (s, ..., 1)."""
+    if values.is_cuda:  # where starting many operations takes longer
+        return (weights * values).sum(dim=0)
+    read = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        read.addcmul_(weight, value)
+    return read
 
 
 def past_classes(distances: Tensor, buckets: int, farthest: int) -> Tensor:

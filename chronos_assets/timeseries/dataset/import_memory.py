@@ -44,6 +44,7 @@ MOST_INSTANTS = 100_000
 # Bytes that are noted of finer rows in all: a few millions of cells of purchases by the second, or any number of regular rows.
 MOST_NOTED = 128 << 20
 
+_NONE = np.empty(0, dtype=np.int64)
 _MINUTE, _HOUR, _DAY_SECONDS = 60_000_000, 3_600_000_000, 86_400
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile, zlib.error, EOFError)
@@ -179,8 +180,6 @@ class ImportMemory:
     def save(self, path: Path) -> None:
         """Write it to one file."""
         series = [whole.series for whole in self.wholes if whole is not None]
-        instants = [noted_instants(file) for file in self.files]
-        nothing = [np.empty(0, dtype=np.int64)]
         document = {
             "recipe": self.recipe,
             "dataset": self.dataset,
@@ -195,23 +194,19 @@ class ImportMemory:
             "renamed": renamed_document(self.renamed),
             "wholes": [None if whole is None else _whole_document(whole) for whole in self.wholes],
         }
-        text = json.dumps(document, ensure_ascii=False).encode()
-        periods = self.periods
-        with path.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                document=np.frombuffer(text, dtype=np.uint8),
-                periods=np.stack([getattr(periods, name) for name in _PERIODS]),
-                missing=self.left_out.missing,
-                lost=self.left_out.lost,
-                instants=np.concatenate([*nothing, *instants]),
-                hashes=np.array([file.hashes for file in self.files], dtype=np.uint8).reshape(-1, HASHES // 8),
-                firsts=np.concatenate([*nothing, *(part.firsts for part in series)]),
-                lasts=np.concatenate([*nothing, *(part.lasts for part in series)]),
-                keys=np.concatenate([np.empty(0, np.uint16), *(part.hashes for part in series)]),
-                notes=np.frombuffer(b"".join(whole.note for whole in self.wholes if whole is not None), dtype=np.uint8),
-                folds=np.concatenate([np.empty(0, np.uint64), *(part.folds for part in series)]),
-            )
+        save_noted(
+            path,
+            document,
+            self.files,
+            periods=np.stack([getattr(self.periods, name) for name in _PERIODS]),
+            missing=self.left_out.missing,
+            lost=self.left_out.lost,
+            firsts=np.concatenate([_NONE, *(part.firsts for part in series)]),
+            lasts=np.concatenate([_NONE, *(part.lasts for part in series)]),
+            keys=np.concatenate([np.empty(0, np.uint16), *(part.hashes for part in series)]),
+            notes=np.frombuffer(b"".join(whole.note for whole in self.wholes if whole is not None), dtype=np.uint8),
+            folds=np.concatenate([np.empty(0, np.uint64), *(part.folds for part in series)]),
+        )
 
     @classmethod
     def load(cls, path: Path) -> ImportMemory:
@@ -238,6 +233,19 @@ def dataset_digest(manifest: Manifest) -> str:
     return document_digest([manifest.data_version, shards, dict(manifest.files)])
 
 
+def save_noted(path: Path, document: Mapping[str, Any], files: Sequence[FileFacts], **arrays: NDArray[Any]) -> None:
+    """Write what is noted to one file: a document, arrays, and those of the files, see `read_files`."""
+    known = [file.instants for file in files if file.instants is not None]
+    with path.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            document=np.frombuffer(json.dumps(document, ensure_ascii=False).encode(), dtype=np.uint8),
+            instants=np.concatenate([_NONE, *known]),
+            hashes=np.array([file.hashes for file in files], dtype=np.uint8).reshape(-1, HASHES // 8),
+            **arrays,
+        )
+
+
 def load_noted(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, NDArray[Any]]], Noted]) -> Noted:
     """What `read` makes of the document and the arrays of a file that an import left.
 
@@ -250,11 +258,6 @@ def load_noted(path: Path, read: Callable[[Mapping[str, Any], Mapping[str, NDArr
         return read(json.loads(arrays["document"].tobytes()), arrays)
     except UNREADABLE as error:
         raise MemoryUnusableError(f"what the last import noted can't be read ({error})") from error
-
-
-def noted_instants(file: FileFacts) -> Integers:
-    """The timestamps of a file, none where they are too many."""
-    return np.empty(0, dtype=np.int64) if file.instants is None else file.instants
 
 
 def file_document(file: FileFacts) -> dict[str, Any]:

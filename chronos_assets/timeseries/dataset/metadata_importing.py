@@ -9,6 +9,7 @@ value counts, and the import reports for how many items earlier ones differ.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def import_metadata(
         newcomers=len(items - known),
         constant=tuple(_constant(table)),
         empty=tuple(column for column in _covariates(table) if table.column(column).null_count == table.num_rows),
-        rejected=_added([rows.rejected for rows in read]),
+        rejected=dict(sum((rows.rejected for rows in read), Counter[str]())),
         files={file.key: file.rows for rows in read for file in rows.contents},
         notes=tuple(_notes(table, known, items, read, [note for each in tables for note in each.notes])),
     )
@@ -215,14 +216,6 @@ def _items_of(dataset: ShardFiles) -> set[str]:
 
 def _named(items: Sequence[str]) -> str:
     return ", ".join([*items[:_NAMED], *["…"] * (len(items) > _NAMED)])
-
-
-def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in counts:
-        for reason, number in each.items():
-            total[reason] = total.get(reason, 0) + number
-    return total
 
 
 def _notes(

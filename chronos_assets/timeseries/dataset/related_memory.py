@@ -6,7 +6,6 @@ for the target. How it is used belongs to `related_changes`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from chronos_assets.timeseries.dataset.import_memory import (
     FileFacts,
     file_document,
     load_noted,
-    noted_instants,
     read_files,
     read_renamed,
     renamed_document,
+    save_noted,
 )
 from chronos_assets.timeseries.dataset.related_writing import EarlyCells, RelatedForm
-from chronos_assets.timeseries.dataset.shards import HASHES
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns
 
 
@@ -91,18 +89,9 @@ class RelatedMemory:
             ],
             "early": [{"keys": early.keys, "cells": early.cells.tolist()} for early in self.early],
         }
-        nothing = [np.empty(0, dtype=np.int64)]
-        with path.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                document=np.frombuffer(json.dumps(document, ensure_ascii=False).encode(), dtype=np.uint8),
-                instants=np.concatenate([*nothing, *map(noted_instants, files)]),
-                hashes=np.array([file.hashes for file in files], dtype=np.uint8).reshape(-1, HASHES // 8),
-                firsts=_flat([early.firsts for early in self.early]),
-                lasts=_flat([early.lasts for early in self.early]),
-                lows=_flat([early.lows for early in self.early]),
-                highs=_flat([early.highs for early in self.early]),
-            )
+        names = ("firsts", "lasts", "lows", "highs")
+        arrays = {name: _flat([getattr(early, name) for early in self.early]) for name in names}
+        save_noted(path, document, files, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> RelatedMemory:
