@@ -239,6 +239,7 @@ def save_noted(path: Path, document: Mapping[str, Any], files: Sequence[FileFact
     with path.open("wb") as stream:
         np.savez_compressed(
             stream,
+            allow_pickle=False,
             document=np.frombuffer(json.dumps(document, ensure_ascii=False).encode(), dtype=np.uint8),
             instants=np.concatenate([_NONE, *known]),
             hashes=np.array([file.hashes for file in files], dtype=np.uint8).reshape(-1, HASHES // 8),

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
     from chronos_assets.params.forecast import ForecastParams
 
-MANIFEST = (
-    "_manifest.json"  # hidden from engines that read the folder as a table; those of forecasts are asked by people
-)
+# Hidden from engines that read the folder as a table; a forecast's is `manifest.json`, which people read.
+MANIFEST = "_manifest.json"
 HASHES = 1 << 16
 
 # Rows of a row group, at most: also what a reader holds at once.
