@@ -277,6 +277,7 @@ class _Backtest:
             prior_weights(self.names, seasonal=bool(recipe.seasons)),
             penalties=COST_PENALTY * costs,
             votes=votes(self.names),
+            items=self.items[self.kept[rows]],
         )
         return selection.affordable(learned, costs, recipe.max_cost)
 

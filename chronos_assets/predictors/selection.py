@@ -3,12 +3,12 @@
 Here belongs arithmetic on the members' forecasts of windows whose actuals are known. Making those forecasts is in
 `learning`, correcting bands in `calibration`.
 
-**Pooled weights** come from two rules that fail differently: weights exp(-15 (loss / least loss - 1)) look at each member
-alone and spread over all that are nearly as good; greedy forward selection with replacement (Caruana et al., ICML 2004) looks
-at combinations but grasps at noise in few windows, and counts a quarter. A member's loss is its metric's, which a few series
-of large scale may rule, averaged (geometrically) with the same where all windows count alike, and, where the metric is of
-quantiles, with the error of its median likewise: that is less noisy, and a good median is what all quantiles need. All are
-shrunk to prior weights where windows are few.
+**Pooled weights** are exp(-15 (loss / least loss - 1)): they look at each member alone, and spread over all that are nearly as
+good. They are averaged over resamples of the items (bagging; Breiman, Machine Learning 1996), so that what other series would
+have turned over is spread as well; what looks at combinations instead grasps at noise in few windows. A member's loss is its
+metric's, which a few series of large scale may rule, averaged (geometrically) with the same where all windows count alike,
+and, where the metric is of quantiles, with the error of its median likewise: that is less noisy, and a good median is what all
+quantiles need. Weights are shrunk to the prior ones where windows are few.
 
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
@@ -16,6 +16,8 @@ variance between windows of one item is taken off (an empirical Bayes estimate, 
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +28,10 @@ from chronos_assets.timeseries.arrays import Floats
 
 SHARPNESS = 15.0  # of the exponential weights
 ITEM_SHARPNESS = 8.0  # of an item's own differences, which even shrunk are less certain
-GREEDY_SHARE = 0.25
 MEDIAN_SHARE = 0.7  # of the median's error in a member's loss, where the metric is of quantiles
-ROUNDS = 20  # of the greedy selection
+RESAMPLES = 64  # that pooled weights are averaged over
 PRIOR_WINDOWS = 4.0  # windows that the prior weights count as
 NEGLIGIBLE = 0.02  # a smaller weight isn't worth a member's pass
-_POINTS = 2500  # of windows x periods that the greedy selection compares on
 _LEAST_LOSS = 1e-12
 _LEAST_PRIOR = 1e-3  # so that a member that the prior doesn't know isn't ruled out
 _MOST_DIFFERENCE = 1.0
@@ -83,32 +83,6 @@ def exponential_weights(losses: Floats) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def greedy_weights(forecasts: Floats, actuals: Actuals, metric: OptimizationMetric) -> Floats:
-    """Weights (M,) by greedy selection with replacement: in each round the member that lowers the loss most is added.
-
-    Args:
-        forecasts: (M, N, horizon, LEVELS), finite for at least one member of each window.
-        actuals: of the N windows.
-        metric: to be lowered.
-    """
-    rows = _spread_out(len(actuals), max(1, _POINTS // forecasts.shape[2]))
-    made, seen = forecasts[:, rows], actuals.take(rows)
-    able = np.asarray(np.isfinite(made).all(axis=(2, 3)))
-    fallback = combine(made, np.ones(len(made)))
-    made = np.where(able[:, :, None, None], made, fallback)
-    counts = np.zeros(len(made))
-    total = np.zeros(made.shape[1:])
-    best, weights = np.inf, counts
-    for number in range(1, ROUNDS + 1):
-        values = [float(seen.losses(metric, (total + made[place]) / number).sum()) for place in range(len(made))]
-        chosen = int(np.argmin(values))
-        counts[chosen] += 1
-        total += made[chosen]
-        if values[chosen] < best:
-            best, weights = values[chosen], counts / number
-    return np.asarray(weights)
-
-
 def pooled_weights(
     forecasts: Floats,
     actuals: Actuals,
@@ -116,6 +90,7 @@ def pooled_weights(
     prior: Floats,
     penalties: Floats | None = None,
     votes: Floats | None = None,
+    items: NDArray[np.intp] | None = None,
 ) -> Floats:
     """Weights (M,) for all series: see the module.
 
@@ -126,26 +101,24 @@ def pooled_weights(
         prior: weights before anything was seen, (M,), summing to 1.
         penalties: relative loss that each member's cost has to be worth, (M,).
         votes: what each member counts before anything tells them apart, (M,); all alike if not given.
+        items: number of each window's item, (N,); each is another one's if not given.
     """
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
     losses = member_losses(forecasts, actuals, metric)
-    typical = _typical(losses)
-    pooled = losses.sum(axis=1) / max(float(losses.sum(axis=1).min()), _LEAST_LOSS)
-    relative = np.sqrt(pooled * _alike(losses))
+    parts = [(losses, 0.5), (_alike(losses), 0.5)]
     if metric == DEFAULT_METRIC:
         errors = _alike(member_losses(forecasts, actuals, "WAPE"))
-        relative = relative ** (1 - MEDIAN_SHARE) * errors**MEDIAN_SHARE
-    alone = exponential_weights(relative if penalties is None else relative * (1 + penalties))
+        parts = [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (errors, MEDIAN_SHARE)]
+    worth = 1.0 if penalties is None else 1 + penalties
+    drawn = _resamples(np.arange(len(actuals)) if items is None else items)
+    alone = np.mean([exponential_weights(worth * _pooled(parts, counts)) for counts in drawn], axis=0)
     if votes is not None:
         alone = alone * votes / (alone * votes).sum()
-    balanced = Actuals(actuals.values / typical[:, None], actuals.scale / typical)
-    chosen = greedy_weights(forecasts / typical[:, None, None], balanced, metric)
     trust = len(actuals) / (len(actuals) + PRIOR_WINDOWS)
     # In logarithms: what fails by far on a few windows gets nothing, however well it is thought of.
     shrunk = alone**trust * np.maximum(prior, _LEAST_PRIOR) ** (1 - trust)
-    share = trust * GREEDY_SHARE
-    return pruned((1 - share) * shrunk / shrunk.sum() + share * chosen)
+    return pruned(shrunk / shrunk.sum())
 
 
 def _typical(losses: Floats) -> Floats:
@@ -155,9 +128,28 @@ def _typical(losses: Floats) -> Floats:
 
 
 def _alike(losses: Floats) -> Floats:
-    """Losses (M,) of the members on windows that all count alike, relative to the least."""
-    means = np.minimum(losses / _typical(losses), _MOST_TIMES).mean(axis=1)
-    return np.asarray(means / max(float(means.min()), _LEAST_LOSS))
+    """Losses (M, N) of the members beside the typical ones, where all windows count alike."""
+    return np.minimum(losses / _typical(losses), _MOST_TIMES)
+
+
+def _pooled(parts: Sequence[tuple[Floats, float]], counts: Floats) -> Floats:
+    """Geometric mean (M,) of several losses (M, N), by their shares, each summed over windows that count so much, (N,)."""
+    result = np.ones(len(parts[0][0]))
+    for losses, share in parts:
+        total = (losses * counts).sum(axis=1)
+        result *= (total / max(float(total.min()), _LEAST_LOSS)) ** share
+    return result
+
+
+def _resamples(items: NDArray[np.intp]) -> Iterator[Floats]:
+    """How often each window (N,) is drawn, with all of its item; alone, where there is one item."""
+    numbers, places = np.unique(items, return_inverse=True)
+    drawn_from = len(numbers)
+    if drawn_from < 2:
+        drawn_from, places = len(items), np.arange(len(items))
+    rng = np.random.default_rng(0)
+    for _ in range(RESAMPLES):
+        yield np.bincount(rng.integers(0, drawn_from, drawn_from), minlength=drawn_from)[places].astype(np.float64)
 
 
 def relative_logs(losses: Floats) -> Floats:
@@ -221,8 +213,3 @@ def pruned(weights: Floats) -> Floats:
     """The weights (M,) without negligible ones, summing to 1."""
     kept = np.where(weights >= min(NEGLIGIBLE, float(weights.max())), weights, 0.0)
     return np.asarray(kept / kept.sum())
-
-
-def _spread_out(count: int, most: int) -> NDArray[np.intp]:
-    """At most so many places of `count`, evenly spaced."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.intp)

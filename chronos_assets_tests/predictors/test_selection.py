@@ -6,7 +6,7 @@ from chronos_assets.params.predictor import METRICS
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN
-from chronos_assets.predictors.selection import affordable, combine, greedy_weights, item_weights, pooled_weights
+from chronos_assets.predictors.selection import affordable, combine, item_weights, pooled_weights
 
 Z = np.array([-2.326, -1.645, -1.282, -0.842, -0.524, -0.253, 0, 0.253, 0.524, 0.842, 1.282, 1.645, 2.326])
 WQL = "AverageWeightedQuantileLoss"
@@ -24,14 +24,25 @@ def normal(centre, deviation, actuals):
     return np.broadcast_to(made, (*actuals.values.shape, len(LEVELS))).copy()
 
 
-def test_the_better_member_gets_the_weight_and_opposite_errors_are_averaged():
+def test_the_better_member_gets_the_weight_and_equally_good_ones_share_it():
     actuals = windows()
     good, bad = normal(10, 1, actuals), normal(14, 1, actuals)
     low, high = normal(9, 1, actuals), normal(11, 1, actuals)
     even = np.full(2, 0.5)
     for metric in METRICS:
         assert pooled_weights(np.stack([good, bad]), actuals, metric, even)[0] > 0.9
-    assert np.abs(greedy_weights(np.stack([low, high]), actuals, WQL) - 0.5).max() < 0.1
+    assert np.abs(pooled_weights(np.stack([low, high]), actuals, WQL, even) - 0.5).max() < 0.3
+
+
+def test_a_lead_that_hangs_on_one_item_is_shared():
+    actuals = windows(40)
+    items = np.repeat(np.arange(5), 8)
+    leading, other = normal(10.3, 1, actuals), normal(10, 1, actuals)
+    other[items == 0] += 3
+    made, even = np.stack([leading, other]), np.full(2, 0.5)
+    together = pooled_weights(made, actuals, WQL, even, items=items)
+    assert together[0] > 0.5
+    assert together[1] > 1.5 * pooled_weights(made, actuals, WQL, even)[1]
 
 
 def test_without_windows_the_prior_stands():
