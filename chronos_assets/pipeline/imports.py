@@ -32,9 +32,10 @@ from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.dataset_before import Before
+    from chronos_assets.timeseries.dataset.import_report import ImportReport
     from chronos_assets.timeseries.dataset.shards import Manifest
     from chronos_assets.timeseries.dataset.train_files import TrainFile
-    from chronos_assets.timeseries.import_task import ImportFiles, ImportOutcome, ImportTask, Table
+    from chronos_assets.timeseries.import_task import ImportFiles, ImportTask, Table
 
 NAMED = 5  # files named in an error
 
@@ -113,12 +114,12 @@ class Imported:
 
     Attributes:
         outcome: what it did.
-        report: folder on this machine with what the next import needs, and bad rows.
+        report: folder on this machine with what the next import needs.
         show: shows the table, all at once.
         facts: what people want to know of its job.
     """
 
-    outcome: ImportOutcome[Any]
+    outcome: ImportReport[Any, Any]
     report: Path
     show: Callable[[], object]
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -126,12 +127,12 @@ class Imported:
     def publish(self, group: Group, plan: ImportPlan, files: Sequence[ObjectInfo]) -> None:
         """Publish it: the bad rows of `files`, the table, and what the next import needs."""
         from chronos_assets.timeseries.dataset.bad_rows import rejected_name
-        from chronos_assets.timeseries.import_task import MEMORY_FILE, REJECTED_FOLDER
+        from chronos_assets.timeseries.import_task import MEMORY_FILE
 
         for info in files:
             key = f"{REJECTED_KEY}/{rejected_name(info.key)}"
-            if info.key in self.outcome.rejected:
-                group.store.put_file(key, self.report / REJECTED_FOLDER / self.outcome.rejected[info.key])
+            if info.key in self.outcome.rejected_files:
+                group.store.put_file(key, self.outcome.rejected_files[info.key])
             elif info.key not in self.outcome.kept_files:
                 group.store.delete(key)
         self.show()
@@ -258,19 +259,19 @@ def _import_as_job(
 
 def _outcome(
     plan: ImportPlan, given: Sequence[ObjectInfo], result: JobResult
-) -> ImportOutcome[Any] | ChronosAssetsError:
+) -> ImportReport[Any, Any] | ChronosAssetsError:
     """What a job left, or why it left nothing."""
     from chronos_assets.timeseries.import_task import (
         REPORT,
-        ImportOutcome,
         ImportRefusedError,
         MoreFilesNeededError,
+        load_outcome,
     )
 
     if changed := _changed_since(plan.listed(), given, plan.table):
         return ImportRefusedError(changed)
     try:
-        return ImportOutcome.load(result.outputs[REPORT], plan.table)
+        return load_outcome(result.outputs[REPORT], plan.table)
     except (ImportRefusedError, MoreFilesNeededError) as error:
         return error
 
@@ -371,7 +372,7 @@ def _files(group: Group, files: Sequence[ObjectInfo]) -> list[TrainFile]:
     ]
 
 
-def what_was_read(outcome: ImportOutcome[Any]) -> str:
+def what_was_read(outcome: ImportReport[Any, Any]) -> str:
     """What an import took over, and why it took over nothing."""
     files, shards = len(outcome.manifest.files), len(outcome.manifest.shards)
     if outcome.reason:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.dataset.covariate_files import (
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 PROGRESS_SECONDS = 3.0
 
 Table = Literal["target_time_series", "related_time_series", "item_metadata"]
-AnyManifest: TypeAlias = Manifest | RelatedManifest | MetadataManifest
-ManifestT = TypeVar("ManifestT", bound=AnyManifest)
 
 
 @dataclass(frozen=True)
@@ -128,68 +126,44 @@ class ImportFiles:
         return self.dataset
 
 
-@dataclass(frozen=True)
-class ImportOutcome(Generic[ManifestT]):
-    """What an import did.
+def save_outcome(made: ImportReport[Any, Any], report: Path) -> None:
+    """Write what an import did into the folder of its report, but for what the next one needs."""
+    document = {
+        "manifest": made.manifest.to_json(),
+        "rows_read": made.rows_read,
+        "rejected": {key: path.name for key, path in made.rejected_files.items()},
+        "kept_files": sorted(made.kept_files),
+        "kept_shards": sorted(made.kept_shards),
+        "extended_shards": sorted(made.extended_shards),
+        "elsewhere": dict(made.elsewhere),
+        "reason": made.reason,
+    }
+    _save_report(report, document)
 
-    Attributes:
-        manifest: as it lies beside the data.
-        rows_read, kept_files, kept_shards, extended_shards, reason: see `ImportReport`.
-        elsewhere: URLs of files of the dataset that were taken over and don't lie in its folder, by name.
-        rejected: key of a file with bad rows -> name of the file in `rejected/` that has them.
+
+def load_outcome(report: Path, table: Table) -> ImportReport[Any, None]:
+    """What `save_outcome` wrote of an import that makes this table.
+
+    Raises:
+        ImportRefusedError: the import refused the files.
+        MoreFilesNeededError: it needs others, too.
     """
-
-    manifest: ManifestT
-    rows_read: int
-    rejected: Mapping[str, str]
-    kept_files: frozenset[str]
-    kept_shards: frozenset[str]
-    extended_shards: frozenset[str]
-    elsewhere: Mapping[str, str]
-    reason: str
-
-    @property
-    def known(self) -> dict[str, str]:
-        """SHA-256 of the shards' files, by name."""
-        return {name: sha256 for shard in self.manifest.shards for name, sha256 in shard.files.items()}
-
-    def save(self, report: Path) -> None:
-        """Write it into the folder of the report."""
-        document = {
-            "manifest": self.manifest.to_json(),
-            "rows_read": self.rows_read,
-            "rejected": dict(self.rejected),
-            "kept_files": sorted(self.kept_files),
-            "kept_shards": sorted(self.kept_shards),
-            "extended_shards": sorted(self.extended_shards),
-            "elsewhere": dict(self.elsewhere),
-            "reason": self.reason,
-        }
-        _save_report(report, document)
-
-    @classmethod
-    def load(cls, report: Path, table: Table) -> ImportOutcome[Any]:
-        """What `save` wrote of an import that makes this table.
-
-        Raises:
-            ImportRefusedError: the import refused the files.
-            MoreFilesNeededError: it needs others, too.
-        """
-        document: dict[str, Any] = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
-        if "needed" in document:
-            raise MoreFilesNeededError(document["needed"])
-        if "refused" in document:
-            raise ImportRefusedError(document["refused"])
-        return ImportOutcome(
-            manifest=_MANIFESTS[table].from_json(document["manifest"].encode()),
-            rows_read=document["rows_read"],
-            rejected=document["rejected"],
-            kept_files=frozenset(document["kept_files"]),
-            kept_shards=frozenset(document["kept_shards"]),
-            extended_shards=frozenset(document["extended_shards"]),
-            elsewhere=document["elsewhere"],
-            reason=document["reason"],
-        )
+    document: dict[str, Any] = json.loads((report / OUTCOME_FILE).read_text(encoding="utf-8"))
+    if "needed" in document:
+        raise MoreFilesNeededError(document["needed"])
+    if "refused" in document:
+        raise ImportRefusedError(document["refused"])
+    return ImportReport(
+        manifest=_MANIFESTS[table].from_json(document["manifest"].encode()),
+        rows_read=document["rows_read"],
+        rejected_files={key: report / REJECTED_FOLDER / name for key, name in document["rejected"].items()},
+        memory=None,
+        kept_files=frozenset(document["kept_files"]),
+        kept_shards=frozenset(document["kept_shards"]),
+        extended_shards=frozenset(document["extended_shards"]),
+        elsewhere=document["elsewhere"],
+        reason=document["reason"],
+    )
 
 
 def save_refusal(report: Path, reason: str) -> None:
@@ -209,7 +183,7 @@ def _save_report(report: Path, document: Mapping[str, Any]) -> None:
 
 def run_import(
     task: ImportTask, files: ImportFiles, *, dataset: Path, report: Path, progress: Progress = no_progress
-) -> ImportOutcome[Any]:
+) -> ImportReport[Any, Any]:
     """Import files into two folders; see the module's docstring.
 
     Args:
@@ -228,18 +202,8 @@ def run_import(
     report.mkdir(parents=True, exist_ok=True)
     if made.memory is not None:
         made.memory.save(report / MEMORY_FILE)
-    outcome = ImportOutcome(
-        manifest=made.manifest,
-        rows_read=made.rows_read,
-        rejected={key: path.name for key, path in made.rejected_files.items()},
-        kept_files=made.kept_files,
-        kept_shards=made.kept_shards,
-        extended_shards=made.extended_shards,
-        elsewhere=made.elsewhere,
-        reason=made.reason,
-    )
-    outcome.save(report)
-    return outcome
+    save_outcome(made, report)
+    return made
 
 
 def files_likely_read(task: ImportTask, files: ImportFiles, dataset: Manifest | None) -> list[TrainFile]:
@@ -306,7 +270,7 @@ _IMPORTS: Mapping[Table, Callable[[ImportTask, ImportFiles, Path, Path, Resource
 }
 
 
-_MANIFESTS: Mapping[Table, type[AnyManifest]] = {
+_MANIFESTS: Mapping[Table, type[Manifest | RelatedManifest | MetadataManifest]] = {
     "target_time_series": Manifest,
     "related_time_series": RelatedManifest,
     "item_metadata": MetadataManifest,

@@ -6,7 +6,7 @@ Here: the frame. What is read and written in it belongs to `importing` and `incr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
-from chronos_assets.timeseries.dataset.shards import MANIFEST
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Shard
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.import_notes import FileReport
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 class _Noted(Protocol):
     @property
     def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def shards(self) -> Sequence[Shard]: ...
 
 
 ManifestT = TypeVar("ManifestT", bound=_Noted)
@@ -63,6 +66,11 @@ class ImportReport(Generic[ManifestT, MemoryT]):
     def notes(self) -> tuple[str, ...]:
         """Sentences a user should read."""
         return self.manifest.notes
+
+    @property
+    def known(self) -> dict[str, str]:
+        """SHA-256 of the shards' files, by name."""
+        return {name: sha256 for shard in self.manifest.shards for name, sha256 in shard.files.items()}
 
     def beside(self, taken: TakenOver, kept_files: frozenset[str]) -> Self:
         """Of an import that took over files of what is there, and didn't read some of users'."""
