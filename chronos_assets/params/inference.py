@@ -27,6 +27,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -382,12 +383,11 @@ def default_horizon(frequency: Frequency, periods: int | None = None) -> int:
 
 def _longest(grid: Grid, rows: Rows, roles: _Roles) -> int:
     """Periods of the longest series, from its first to its last row in the sample."""
-    ends: dict[tuple[str, ...], list[np.datetime64]] = {}
+    ends: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
     for moment, *key in zip(roles.times.moments, *(column.texts for column in roles.keys.columns), strict=True):
         if moment is not None:
-            at = np.datetime64(moment, "us")
-            first, last = ends.get(tuple(key), (at, at))
-            ends[tuple(key)] = [min(first, at), max(last, at)]
+            first, last = ends.get(tuple(key), (moment, moment))
+            ends[tuple(key)] = (min(first, moment), max(last, moment))
     spans = np.array(list(ends.values()), dtype="datetime64[us]")
     return int((grid.ordinal(spans[:, 1]) - grid.ordinal(spans[:, 0])).max()) + 1
 

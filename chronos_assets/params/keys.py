@@ -112,6 +112,7 @@ class Rows:
         self.files = files
         self.stretches = stretches
         self._outlooks: dict[tuple[int, ...], KeyOutlook] = {}
+        self._series: dict[tuple[Times, tuple[int, ...]], list[NDArray[np.datetime64]]] = {}
 
     def outlook(self, keys: Sequence[Column]) -> KeyOutlook:
         """What these key columns make of the rows."""
@@ -132,12 +133,14 @@ class Rows:
 
     def series(self, keys: Sequence[Column], times: Times | None = None) -> list[NDArray[np.datetime64]]:
         """Distinct ascending timestamps of each series, each stretch by itself."""
-        found: dict[tuple[object, ...], set[datetime]] = {}
-        moments = (times or self.times).moments
-        for moment, *key in zip(moments, self.stretches, *(column.texts for column in keys), strict=True):
-            if moment is not None:
-                found.setdefault(tuple(key), set()).add(moment)
-        return [np.array(sorted(each), dtype="datetime64[us]") for each in found.values()]
+        place = times or self.times, tuple(sorted(column.index for column in keys))
+        if place not in self._series:
+            found: dict[tuple[object, ...], set[datetime]] = {}
+            for moment, *key in zip(place[0].moments, self.stretches, *(c.texts for c in keys), strict=True):
+                if moment is not None:
+                    found.setdefault(tuple(key), set()).add(moment)
+            self._series[place] = [np.array(sorted(each), dtype="datetime64[us]") for each in found.values()]
+        return self._series[place]
 
     def _measure(self, keys: Sequence[Column]) -> KeyOutlook:
         counts: dict[tuple[str, ...], int] = {}

@@ -231,8 +231,9 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
 
     Of the patterns that read the same, the one that also writes the values as they stand is kept.
     """
-    values = tuple(None if value is None else _FINER.sub(r"\1", value) for value in column.values)
-    distinct = list(dict.fromkeys(value for value in values if value is not None))
+    coarse = {value: _FINER.sub(r"\1", value) for value in dict.fromkeys(column.values) if value is not None}
+    values = tuple(None if value is None else coarse[value] for value in column.values)
+    distinct = list(dict.fromkeys(coarse.values()))
     readings: dict[tuple[datetime | None, ...], str] = {}
     shape = Counter(_shape(value) for value in distinct).most_common(1)[0][0]
     for pattern in _patterns_by_shape().get(shape, []):
@@ -295,8 +296,12 @@ def _are_years(moments: Sequence[datetime | None]) -> bool:
 def _writes(moments: Sequence[datetime | None], pattern: str, values: Sequence[str]) -> bool:
     """Whether the pattern writes the moments exactly as the values stand."""
     read = [(moment, value) for moment, value in zip(moments, values, strict=True) if moment is not None]
-    written = format_timestamps(np.array([moment for moment, _ in read], dtype="datetime64[us]"), pattern)
-    return written == [value for _, value in read]
+    few, rest = read[:50], read[50:]  # most patterns that don't write the values differ in the first of them
+    return all(
+        format_timestamps(np.array([moment for moment, _ in part], dtype="datetime64[us]"), pattern)
+        == [value for _, value in part]
+        for part in (few, rest)
+    )
 
 
 def regular_reading(
