@@ -78,6 +78,12 @@ def find_rhythm(series: Sequence[Moments]) -> Rhythm:
     common = int(values[np.argmax(counts)])
     exact = float(counts.max() / len(steps))
     reason = f"the most common step is {duration(common)}, at {exact:.0%} of the rows"
+    weeks = np.isin(steps, [weeks * 7 * _DAY for weeks in (4, 5, 6)])
+    if np.mean(weeks) >= MOST and exact < MOST:
+        reason = (
+            "rows come every 4 or 5 weeks, as the months of a 4-4-5 calendar do; write rows by the week, or date each by the "
+            "first day of the month that it stands for"
+        )
     if int(np.gcd.reduce(steps)) < _MINUTE:
         reason = f"rows come at irregular times, and {reason}; choose how to add them up, for example D"
     for frequency, share in _candidates(several, steps, common, exact):
@@ -275,7 +281,7 @@ def _with_jitter(series: Sequence[Moments], steps: Steps) -> Iterator[Frequency]
         assert length is not None  # noqa: S101 - of a fixed length, by `_nearest`
         times = np.rint(steps / length)
         off = np.abs(steps - times * length)
-        if np.mean((off <= WIDEST * length) & (times >= 1)) < _NEARLY_ALL:
+        if np.mean((off <= WIDEST * length) & (times >= 1)) < _NEARLY_ALL or np.mean(times == 1) < 1 - _NEARLY_ALL:
             continue
         if fit_alignment(frequency, moments) is not None:
             yield frequency

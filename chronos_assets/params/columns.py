@@ -60,7 +60,7 @@ _IDENTIFYING = frozenset(
         *("product", "article", "family", "category", "cat", "class", "brand", "region", "site"),
         *("location", "loc", "warehouse", "plant", "branch", "customer", "client", "user", "account"),
         *("material", "artikel", "filiale", "werk", "lager", "kunde", "matnr"),
-        *("meter", "sensor", "device", "station", "machine", "channel", "route", "zone", "zip"),
+        *("meter", "sensor", "device", "station", "machine", "channel", "route", "zone", "zip", "node"),
         *("postcode", "key", "series"),
     }
 )
@@ -236,7 +236,8 @@ def listed(columns: Iterable[Column]) -> str:
 
 def last_word(name: str) -> str:
     """The last word of a name in lower case: "Order_Quantity" -> "quantity", "storeNbr" -> "nbr"."""
-    return _plain(re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name.strip())[-1])
+    words = [word for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", name) if word]
+    return _plain(words[-1]) if words else ""
 
 
 def is_remark(name: str) -> bool:

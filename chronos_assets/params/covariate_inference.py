@@ -270,7 +270,8 @@ def _with_header(
 ) -> tuple[Sequence[str] | None, Sequence[Sequence[str]]]:
     """The header and the rows: a first row of texts over texts is one where it names the item."""
     names = {name.casefold() for name in (params.item_column, DOMAINS[params.domain].item) if name is not None}
-    if header is None and rows and names & {column_name(cell).casefold() for cell in rows[0] if cell.strip()}:
+    first = [column_name(cell) for cell in rows[0] if cell.strip()] if header is None and rows else []
+    if names & {name.casefold() for name in first} or item_of(first) is not None:
         return rows[0], rows[1:]
     return header, rows
 

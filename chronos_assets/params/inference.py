@@ -553,15 +553,13 @@ def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterat
 def _of_weeks(params: ForecastParams, times: Times) -> Iterator[str]:
     """Whether months are those of a calendar of whole weeks, 4-4-5."""
     moments = np.unique(np.array([moment for moment in times.moments if moment is not None], dtype="datetime64[D]"))
-    steps = np.diff(moments).astype(np.int64)
-    if (
-        params.frequency == Frequency(1, Unit.MONTH)
-        and {28, 35} <= set(steps.tolist())
-        and np.mean(steps % 7 == 0) > _MOSTLY
-    ):
+    weeks, rest = np.divmod(np.diff(moments).astype(np.int64), 7)
+    if params.frequency.unit is Unit.MONTH and np.mean(rest == 0) > _MOSTLY:
+        low, high = int(weeks.min()), int(weeks.max())
+        every = f"{low} or {high}" if high == low + 1 else f"{low} to {high}" if high > low else f"{low}"
         yield (
-            "Rows come every 4 or 5 weeks and are read as calendar months: a forecast is dated by the month, and nothing tells "
-            "a month of 5 weeks from one of 4; use weeks, if you have them."
+            f"Rows come every {every} weeks and are read as calendar months: a forecast is dated by the month, and nothing "
+            "tells a period of more weeks from others; use weeks, if you have them."
         )
 
 

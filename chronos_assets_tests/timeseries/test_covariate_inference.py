@@ -102,9 +102,10 @@ def test_metadata_files_are_declared() -> None:
 
 
 def test_texts_over_texts_have_a_header_where_it_names_the_item() -> None:
-    params = with_metadata(TARGET, None, [["brand", "SKU"], ["a", "item0"], ["b", "item1"]])
-    assert params.metadata is not None
-    assert params.metadata.covariates == (Attribute("brand", "string"),)
+    for name in ("SKU", "Product"):
+        params = with_metadata(TARGET, None, [["brand", name], ["a", "item0"], ["b", "item1"]])
+        assert params.metadata is not None
+        assert params.metadata.covariates == (Attribute("brand", "string"),)
 
 
 @pytest.mark.parametrize(

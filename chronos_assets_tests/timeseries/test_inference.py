@@ -785,13 +785,31 @@ def test_steps_that_are_often_alike_make_no_periods_of_their_divisor() -> None:
         with_times([time.isoformat(" ") for time in times])
 
 
-def test_months_of_whole_weeks_are_reported() -> None:
-    starts = np.datetime64("2021-01-03") + np.cumsum([28, 28, 35] * 12).astype("timedelta64[D]")
+@pytest.mark.parametrize(
+    ("weeks", "frequency", "every"),
+    [
+        ([4, 4, 5] * 12, "M", "4 or 5"),
+        ([4, 4, 5] * 11 + [4, 4, 6] + [4, 4, 5] * 8, "M", "4 to 6"),
+        ([13] * 20, "3M", "13"),
+    ],
+)
+def test_months_of_whole_weeks_are_reported(weeks: list[int], frequency: str, every: str) -> None:
+    starts = np.datetime64("2021-01-03") + np.cumsum(weeks).astype("timedelta64[W]")
     params = with_times([str(day) for day in starts])
-    assert str(params.frequency) == "M"
-    assert any("Rows come every 4 or 5 weeks and are read as calendar months" in note for note in params.notes)
+    assert str(params.frequency) == frequency
+    assert any(f"Rows come every {every} weeks and are read as calendar months" in note for note in params.notes)
     months = with_times([f"{day}-03" for day in np.arange("2021-01", "2024-01", dtype="datetime64[M]")])
     assert not any("weeks" in note for note in months.notes)
+
+
+@pytest.mark.parametrize(
+    ("weeks", "reason"),
+    [([4, 4, 5] * 40, "every 4 or 5 weeks, as the months of a 4-4-5"), ([52] * 20, "step is 364 days")],
+)
+def test_years_of_whole_weeks_drift_away_from_the_calendar(weeks: list[int], reason: str) -> None:
+    starts = np.datetime64("2000-01-03") + np.cumsum(weeks).astype("timedelta64[W]")
+    with pytest.raises(InferenceError, match=reason):
+        with_times([str(day) for day in starts])
 
 
 def test_sparse_sales_are_daily() -> None:
