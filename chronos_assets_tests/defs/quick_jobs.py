@@ -1,6 +1,5 @@
 """Parts of a group that take a run less time: jobs in this process, and SQL tables with nothing in them."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,6 @@ from uuid import uuid4
 
 import dagster as dg
 
-from chronos_assets.container.contract import Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
@@ -18,6 +16,7 @@ from chronos_assets.platforms.store import Store
 from chronos_assets.platforms.tables import TABLES
 from chronos_assets.workloads import explain, forecast, import_dataset
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 
 _WORKLOADS = {"forecast": forecast, "explain": explain, "import_dataset": import_dataset}
 
@@ -61,21 +60,18 @@ class QuickJobs:
         self.requests.append(request)
         place = f".jobs/quick-{uuid4().hex}"
         root = self._store.local_path(place)
-        (root / "input" / "config").mkdir(parents=True)
-        (root / "processing" / "input").mkdir(parents=True)
-        (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
-        for channel, key in request.inputs.items():
-            (root / "processing" / "input" / channel).symlink_to(self._store.snapshot(key))
+        channels = {channel: self._store.snapshot(key) for channel, key in request.inputs.items()}
+        workspace = processing_root(root, request.parameters, channels)
         for channel, objects in request.objects.items():
             for info in objects:
-                path = root / "processing" / "input" / channel / info.key
+                path = workspace.inputs / channel / info.key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.symlink_to(self._store.local_path(info.key))
         for channel, key in request.remote.items():
-            (root / "processing" / "input" / channel).mkdir()
+            (workspace.inputs / channel).mkdir()
             document = remote_files_document(self._store.addresses(key)[1])
-            (root / "processing" / "input" / channel / REMOTE_FILES).write_text(document)
-        workspace, listener = Workspace(root), Listener()
+            (workspace.inputs / channel / REMOTE_FILES).write_text(document)
+        listener = Listener()
         self.lines = listener.lines
         try:
             workload.main(workspace, listener)

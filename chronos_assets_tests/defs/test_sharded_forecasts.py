@@ -9,7 +9,6 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from chronos_assets.container.contract import Workspace
 from chronos_assets.definitions import group_definitions
 from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE, dataset_is_current, last_observations
 from chronos_assets.pipeline.forecasts import contexts_of
@@ -25,6 +24,7 @@ from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 
 DAY, NEXT = "2024-01-02", "2024-01-03"
 
@@ -54,34 +54,31 @@ class SharingJobs:
         self.shares = [shards[number :: self.instances] for number in range(self.instances)]
         for name, share in zip(names, self.shares, strict=True):
             root = self.folder / name
-            channel = root / "processing" / "input" / "dataset"
-            channel.mkdir(parents=True)
+            others = {
+                channel: self.group.store.snapshot(key)
+                for channel, key in request.inputs.items()
+                if channel != "dataset"
+            }
+            workspace = processing_root(root, request.parameters, others)
+            (workspace.inputs / "dataset").mkdir()
             for file in (MANIFEST, *share, *tails):
-                (channel / file).symlink_to(dataset / file)
-            for other in request.inputs.keys() - {"dataset"}:
-                (channel.parent / other).symlink_to(self.group.store.snapshot(request.inputs[other]))
-            (root / "input" / "config").mkdir(parents=True)
-            (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
+                (workspace.inputs / "dataset" / file).symlink_to(dataset / file)
             (root / "config").mkdir()
             hosts = {"current_host": name, "hosts": names}
             (root / "config" / "resourceconfig.json").write_text(json.dumps(hosts))
-            forecast.main(Workspace(root), listener)
+            forecast.main(workspace, listener)
             output.mkdir(parents=True, exist_ok=True)
-            Workspace(root).output("forecast").rename(output / name)
+            workspace.output("forecast").rename(output / name)
         kept = tuple(name for name in names if name not in self.lost)
         return JobResult({"forecast": output}, tuple(listener.messages), 1.0, instances=kept)
 
     def _learn(self, request: JobRequest) -> JobResult:
         """The zero-shot predictors, learned by one instance from all series before the others forecast some each."""
         root = self.folder / "learn"
-        (root / "processing" / "input").mkdir(parents=True)
-        for channel, key in request.inputs.items():
-            (root / "processing" / "input" / channel).symlink_to(self.group.store.snapshot(key))
-        (root / "input" / "config").mkdir(parents=True)
-        (root / "input" / "config" / "parameters.json").write_text(json.dumps(request.parameters))
-        listener = Listener()
-        learn.main(Workspace(root), listener)
-        return JobResult({"predictors": Workspace(root).output("predictors")}, tuple(listener.messages), 1.0)
+        channels = {channel: self.group.store.snapshot(key) for channel, key in request.inputs.items()}
+        workspace, listener = processing_root(root, request.parameters, channels), Listener()
+        learn.main(workspace, listener)
+        return JobResult({"predictors": workspace.output("predictors")}, tuple(listener.messages), 1.0)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from chronos_assets_tests.timeseries.builders import (
     write_dataset,
 )
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 
 pytestmark = pytest.mark.process  # most learn a predictor: half a second each
 
@@ -81,6 +82,11 @@ def write(folder: Path, sales: list[Demand], *, visits_from: int | None = None, 
     return folder
 
 
+def folders_of(inputs: Path) -> dict[str, Path]:
+    """The channels that a folder has."""
+    return {path.name: path for path in inputs.iterdir()}
+
+
 def prepare(root: Path, inputs: Path, **changes: Any) -> Workspace:
     parameters = {
         "windows": WINDOWS[1:],
@@ -92,11 +98,7 @@ def prepare(root: Path, inputs: Path, **changes: Any) -> Workspace:
         "holidays": FEASTS,
         **changes,
     }
-    (root / "input" / "config").mkdir(parents=True)
-    (root / "processing").mkdir(parents=True)
-    (root / "processing" / "input").symlink_to(inputs)
-    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
-    return Workspace(root)
+    return processing_root(root, parameters, folders_of(inputs))
 
 
 def run(root: Path, inputs: Path, **changes: Any) -> Path:
@@ -284,10 +286,6 @@ def test_the_gate_reads_covariates(tmp_path, sales):
             folder = tmp_path / "bare"
             folder.mkdir()
             (folder / "dataset").symlink_to(inputs / "dataset")
-        root = tmp_path / name
-        (root / "input" / "config").mkdir(parents=True)
-        (root / "processing").mkdir()
-        (root / "processing" / "input").symlink_to(folder)
         parameters = {
             "models": {"candidate": model, "base": model},
             "horizon": HORIZON,
@@ -296,9 +294,9 @@ def test_the_gate_reads_covariates(tmp_path, sales):
             "zero_shot": {"members": ["theta", "seasonal_naive", "regression"]},
             "holidays": holidays,
         }
-        (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
-        evaluate.main(Workspace(root), Listener())
-        document = json.loads((Workspace(root).output("evaluation") / "metrics.json").read_text())
+        workspace = processing_root(tmp_path / name, parameters, folders_of(folder))
+        evaluate.main(workspace, Listener())
+        document = json.loads((workspace.output("evaluation") / "metrics.json").read_text())
         scores.append(document["models"]["base"]["metrics"]["wql"])
     assert scores[0] < 0.7 * scores[1]
 
@@ -325,10 +323,8 @@ def test_what_isnt_a_calendar_of_holidays_is_refused(tmp_path, sales):
 def test_series_and_related_series_are_joined_and_cut(tmp_path, sales):
     inputs = write(tmp_path / "in", sales[:3])
     grid = Grid(Frequency.parse("D"))
-    root = tmp_path / "job"
-    (root / "processing").mkdir(parents=True)
-    (root / "processing" / "input").symlink_to(inputs)
-    source = open_covariates(Workspace(root), grid, read_manifest(inputs / "dataset"), None)
+    workspace = processing_root(tmp_path / "job", {}, folders_of(inputs))
+    source = open_covariates(workspace, grid, read_manifest(inputs / "dataset"), None)
     assert isinstance(source, CovariateFolders)
     first = int(grid.ordinal(np.array([np.datetime64(START, "us")]))[0])
     related = source.of_series([("item-01",), ("nobody",)])

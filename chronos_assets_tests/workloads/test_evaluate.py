@@ -29,6 +29,7 @@ from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 from chronos_assets_tests.workloads.small_dataset import waves, write_dataset
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -43,14 +44,9 @@ def prepare(root: Path, channels: Mapping[str, Path], **changes: Any) -> Workspa
         "frequency": "H",
         "validation_windows": 1,
         "batch_size": 4,
+        **changes,
     }
-    parameters |= changes
-    (root / "input" / "config").mkdir(parents=True)
-    (root / "processing" / "input").mkdir(parents=True)
-    for name, folder in channels.items():
-        (root / "processing" / "input" / name).symlink_to(folder)
-    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
-    return Workspace(root)
+    return processing_root(root, parameters, channels)
 
 
 def run(root: Path, channels: Mapping[str, Path], **changes: Any) -> tuple[dict[str, Any], Path, Listener]:

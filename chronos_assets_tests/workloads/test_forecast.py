@@ -29,6 +29,7 @@ from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.models.tiny_levels import LEVELS_9
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 from chronos_assets_tests.workloads.small_dataset import waves, write_dataset
 
 FILES = ["forecast.parquet", "last_observed.parquet", "manifest.json", "skipped.parquet"]
@@ -47,13 +48,9 @@ def prepare(root: Path, dataset: Path, **changes: Any) -> Workspace:
         "mean": True,
         "model": str(tiny.folder_of("bolt")),
         "batch_size": 4,
+        **changes,
     }
-    parameters |= changes
-    (root / "input" / "config").mkdir(parents=True)
-    (root / "processing" / "input").mkdir(parents=True)
-    (root / "processing" / "input" / "dataset").symlink_to(dataset)
-    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
-    return Workspace(root)
+    return processing_root(root, parameters, {"dataset": dataset})
 
 
 def run(root: Path, dataset: Path, **changes: Any) -> tuple[Path, Listener]:
@@ -176,7 +173,7 @@ def test_weights_that_were_learned_before_from_the_same_are_not_learned_again(tm
     def run_knowing(content: bytes, folder: str, **changes: Any) -> tuple[dict[str, bytes], Listener]:
         options = learned.options | {"windows": days(2)} | changes
         workspace, listener = prepare(tmp_path / folder, learned.dataset, **options), Listener()
-        known = workspace.root / "processing" / "input" / "predictors"
+        known = workspace.inputs / "predictors"
         known.mkdir()
         (known / f"{name}.json").write_bytes(content)
         forecast.main(workspace, listener)
@@ -403,7 +400,7 @@ def test_a_mean_alone_can_be_asked_for(tmp_path):
 def test_a_models_channel_is_used_under_the_name_of_the_parameters(tmp_path):
     dataset = write_dataset(tmp_path / "data", waves(1))
     workspace = prepare(tmp_path / "job", dataset, model="amazon/some-model")
-    (tmp_path / "job" / "processing" / "input" / "model").symlink_to(tiny.folder_of("chronos2"))
+    (workspace.inputs / "model").symlink_to(tiny.folder_of("chronos2"))
     forecast.main(workspace, Listener())
     manifest = json.loads((workspace.output("forecast") / "as_of=2024-01-02" / "manifest.json").read_text())
     assert manifest["model"]["reference"] == "amazon/some-model"

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,25 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chronos_assets.container.contract import PIPES_VARIABLE, ROOT_VARIABLE, WorkloadError, Workspace
+from chronos_assets.container.contract import PIPES_VARIABLE, ROOT_VARIABLE, WorkloadError
 from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, read_arrow
 from chronos_assets.workloads import generate
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 
 SMALL = {"length": 48, "sizes": {"train": 12, "validation": 5, "test": 4}}
 FILES = ["manifest.json", "test.arrow", "train.arrow", "validation.arrow"]
 
 
-def prepare(root: Path, parameters: Mapping[str, Any]) -> Workspace:
-    workspace = Workspace(root)
-    workspace.parameters_file.parent.mkdir(parents=True)
-    workspace.parameters_file.write_text(json.dumps(parameters))
-    return workspace
-
-
 def run(root: Path, **changes: Any) -> tuple[Path, dict[str, Any]]:
     """The output folder, and what the workload reported."""
-    workspace, listener = prepare(root, SMALL | changes), Listener()
+    workspace, listener = processing_root(root, SMALL | changes), Listener()
     generate.main(workspace, listener)
     (message,) = listener.messages
     return workspace.output("synthetic"), message["synthetic"]
@@ -158,7 +151,7 @@ def test_as_a_program_two_workers_give_the_bytes_of_one(tmp_path):
     outputs = []
     for workers in (1, 2):
         document = {"length": 300, "sizes": {"train": 60, "validation": 10, "test": 10}, "max_kernels": 8}
-        workspace = prepare(tmp_path / str(workers), document | {"workers": workers})
+        workspace = processing_root(tmp_path / str(workers), document | {"workers": workers})
         env = {name: value for name, value in os.environ.items() if name != PIPES_VARIABLE}
         # A machine with another number of threads must not matter.
         env |= {ROOT_VARIABLE: str(workspace.root), "OPENBLAS_NUM_THREADS": str(3 - workers)}

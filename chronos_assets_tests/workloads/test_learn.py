@@ -1,6 +1,5 @@
 """The workload learn: what it leaves of a version's predictor, and what has to be beside it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,13 +7,13 @@ import numpy as np
 import pytest
 
 from chronos_assets.container.archives import MODEL_ARCHIVE, ArchiveError, pack_folder, unpack
-from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.predictors.opening import Network
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.workloads import learn
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.listener import Listener
+from chronos_assets_tests.workloads.processing_root import processing_root
 from chronos_assets_tests.workloads.small_dataset import write_dataset
 
 HOURS = np.arange(240)
@@ -34,7 +33,6 @@ def learned(root: Path, base: str | None, members: list[str], archive: Path | No
     else:
         (channels / "model").mkdir()
         shutil.copy(archive, channels / "model" / MODEL_ARCHIVE)
-    (root / "input" / "config").mkdir(parents=True)
     parameters = {
         "model": "candidate",
         "base": base,
@@ -42,8 +40,7 @@ def learned(root: Path, base: str | None, members: list[str], archive: Path | No
         "frequency": "H",
         "predictor": {"members": members, "per_item": False},
     }
-    (root / "input" / "config" / "parameters.json").write_text(json.dumps(parameters))
-    workspace = Workspace(root)
+    workspace = processing_root(root, parameters)
     learn.main(workspace, Listener())
     return workspace.output("predictors")
 

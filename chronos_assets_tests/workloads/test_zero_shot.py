@@ -16,13 +16,14 @@ from chronos_assets.benchmark.data import open_data
 from chronos_assets.benchmark.models import chronos_contender, local_contenders, predictor_contender
 from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError
-from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
+from chronos_assets.container.contract import Reporter, WorkloadError
 from chronos_assets.models.checkpoints import ModelError
 from chronos_assets.workloads import zero_shot
 from chronos_assets.workloads.zero_shot import measure
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_set
 from chronos_assets_tests.timeseries.benchmark_sets import published_row
+from chronos_assets_tests.workloads.processing_root import processing_root
 
 pytestmark = pytest.mark.process  # models forecast whole sets
 
@@ -175,16 +176,10 @@ class _Quiet(Reporter):
         """Say nothing."""
 
 
-def workspace(root: Path, **parameters: Any) -> Workspace:
-    made = Workspace(root)
-    made.parameters_file.parent.mkdir(parents=True)
-    made.parameters_file.write_text(json.dumps(parameters))
-    return made
-
-
 def test_the_workload_leaves_a_result_for_each_model(folder: Path, tmp_path: Path) -> None:
     models = [asdict(NAIVE), asdict(replace(NAIVE, name="again", max_series=3))]
-    made = workspace(tmp_path / "ml", set="monash_m3_yearly", data=str(folder), models=models)
+    parameters = {"set": "monash_m3_yearly", "data": str(folder), "models": models}
+    made = processing_root(tmp_path / "ml", parameters)
     zero_shot.main(made, _Quiet())
     files = sorted(made.output("results").iterdir())
     assert [path.name for path in files] == ["0.json", "1.json"]
@@ -196,12 +191,11 @@ def test_the_workload_leaves_a_result_for_each_model(folder: Path, tmp_path: Pat
 
 
 def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> None:
-    made = workspace(tmp_path / "ml", set="monash_m3_yearly", data="/none", models=[asdict(NAIVE)])
+    parameters = {"set": "monash_m3_yearly", "data": "/none", "models": [asdict(NAIVE)]}
+    made = processing_root(tmp_path / "ml", parameters)
     with pytest.raises(BenchmarkError, match="no benchmark data at /none"):
         zero_shot.main(made, _Quiet())
-    channel = tmp_path / "ml" / "processing" / "input" / "benchmark"
-    channel.parent.mkdir(parents=True)
-    channel.symlink_to(folder)
+    (made.inputs / "benchmark").symlink_to(folder)
     zero_shot.main(made, _Quiet())
     assert (made.output("results") / "0.json").exists()
 
@@ -218,7 +212,7 @@ def test_the_channel_comes_before_the_folder(folder: Path, tmp_path: Path) -> No
 )
 def test_parameters_that_are_not_whole_are_named(tmp_path: Path, parameters: dict[str, Any], words: str) -> None:
     with pytest.raises(WorkloadError, match=words):
-        zero_shot.main(workspace(tmp_path, **parameters), _Quiet())
+        zero_shot.main(processing_root(tmp_path, parameters), _Quiet())
 
 
 def test_the_command_reports_and_goes_on_where_it_was(
