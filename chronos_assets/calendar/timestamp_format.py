@@ -261,11 +261,8 @@ def _sql_text(text: str) -> str:
 def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> datetime | None:
     """One timestamp as a naive datetime by the rule of `sql_parse`; None when the text does not match."""
     text = text.strip()
-    if (iso := _ISO.get(pattern)) is not None and iso.fullmatch(text):
-        try:
-            return datetime.fromisoformat(text)
-        except ValueError:
-            return None
+    if _is_iso(text, pattern):
+        return _from_iso(text)
     if "." in text:
         text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     if has_offset(pattern):
@@ -275,6 +272,22 @@ def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> da
         value = datetime.strptime(text, to_strptime(pattern))
         return value if value.tzinfo is None else value.astimezone(_zone(time_zone)).replace(tzinfo=None)
     except (ValueError, OverflowError):
+        return None
+
+
+def is_iso_timestamp(text: str, pattern: str) -> bool:
+    """Whether a text is a timestamp as ISO writes it and the pattern says; where it isn't, it may be one all the same."""
+    return _is_iso(text, pattern) and _from_iso(text) is not None
+
+
+def _is_iso(text: str, pattern: str) -> bool:
+    return (form := _ISO.get(pattern)) is not None and form.fullmatch(text) is not None
+
+
+def _from_iso(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
         return None
 
 

@@ -22,7 +22,7 @@ SMALL: Mapping[str, Any] = {
     "prediction_length": 8,
     "learning_rate": 0.001,
     "eval_every": 3,
-    "checkpoint_every": 1,
+    "checkpoint_every": 3,
     "log_every": 2,
     "horizon": HORIZON,
     "frequency": "H",

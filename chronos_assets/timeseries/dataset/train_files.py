@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
+from chronos_assets.calendar.timestamp_format import is_iso_timestamp
 from chronos_assets.params.columns import MISSING_MARKERS, is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
@@ -380,6 +381,10 @@ class TrainFileReader:
         self._bad.add(bad)
 
     def _is_timestamp(self, text: str) -> bool:
+        if not any(map(str.isdigit, text)):
+            return False  # a column's name: every timestamp has a year
+        if is_iso_timestamp(text, self._params.timestamp_format):
+            return True
         sql = sql_timestamp("t", self._params.timestamp_format, self._params.time_zone, self._clock)
         sql = f"SELECT ({sql}) IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
         return bool(first_row(self._connection, sql, [text])[0])
