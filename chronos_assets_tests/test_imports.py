@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -14,14 +15,35 @@ from chronos_assets_tests.conftest import REPOSITORY
 PACKAGE = Path(chronos_assets.__file__).parent
 
 
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and full name of every module (or name in a module) that a file imports, wherever it does."""
+@dataclass
+class Source:
+    """What a file of the package has: full names of modules, or of names in them, that it imports; classes by line."""
+
+    imports: list[str]
+    classes: list[tuple[int, str]]
+    reads_environment: bool
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """Every file of the package, by its path in it; each is parsed once for all tests."""
+    return {path.relative_to(PACKAGE).as_posix(): _source(path) for path in PACKAGE.rglob("*.py")}
+
+
+def _source(path: Path) -> Source:
+    source = Source([], [], False)
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} is a relative import"
-            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        match node:
+            case ast.Import():
+                source.imports += [alias.name for alias in node.names]
+            case ast.ImportFrom():
+                assert node.level == 0, f"{path}:{node.lineno} is a relative import"
+                source.imports += [f"{node.module}.{alias.name}" for alias in node.names]
+            case ast.ClassDef():
+                source.classes.append((node.lineno, node.name))
+            case ast.Attribute(attr="environ" | "getenv"):
+                source.reads_environment = True
+    return source
 
 
 def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
@@ -29,7 +51,7 @@ def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
     extras = ("aws", "baselines", "dashboard", "lora", "sagemaker")
     optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *optional]}
-    imported = {name.split(".")[0] for path in PACKAGE.rglob("*.py") for _, name in _imports(path)}
+    imported = {name.split(".")[0] for source in sources().values() for name in source.imports}
     libraries = imported - sys.stdlib_module_names - {"chronos_assets"}
     distributions = packages_distributions()
     # boto3 is made of botocore; the sagemaker SDK of several distributions that share the package `sagemaker`.
@@ -40,14 +62,7 @@ def test_every_library_that_is_imported_is_a_dependency_of_its_own() -> None:
 
 
 def test_the_environment_is_read_where_it_is_said_to_be() -> None:
-    readers = {
-        path.relative_to(PACKAGE).as_posix()
-        for path in PACKAGE.rglob("*.py")
-        if any(
-            isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
-            for node in ast.walk(ast.parse(path.read_text()))
-        )
-    }
+    readers = {name for name, source in sources().items() if source.reads_environment}
     assert readers == {
         "settings.py",
         # The command hands it on to Dagster's server, the launcher to its children.
@@ -76,10 +91,9 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
 
 def test_a_class_has_a_name_of_its_own_in_the_package() -> None:
     homes: dict[str, list[str]] = {}
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                homes.setdefault(node.name, []).append(f"{path.relative_to(PACKAGE)}:{node.lineno}")
+    for path, source in sources().items():
+        for line, name in source.classes:
+            homes.setdefault(name, []).append(f"{path}:{line}")
     assert not {name: places for name, places in homes.items() if len(places) > 1}
 
 
@@ -99,6 +113,7 @@ def test_benchmarks_and_tools_import_what_is_there() -> None:
                 assert not missing, f"{path.name}:{node.lineno} imports {missing} from {node.module}"
 
 
+@cache
 def _names(module: Path) -> set[str]:
     """What a module defines or imports at its top level, in conditions too."""
     names: set[str] = set()
