@@ -130,7 +130,7 @@ def with_related(
             rows, leave more than one reading.
     """
     header, rows = _with_header(params, header, rows)
-    columns = _columns(header, rows, "related")
+    columns = _columns(header, rows, "related", params.dimensions)
     places = [list(given)[-len(rows) :] if given else [0] * len(rows) for given in (files, stretches)]
     readings = timestamp_readings(
         columns, _column_named(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
@@ -276,12 +276,21 @@ def _with_header(
     return header, rows
 
 
-def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]], folder: str) -> list[Column]:
+def _columns(
+    header: Sequence[str] | None, rows: Sequence[Sequence[str]], folder: str, dimensions: Sequence[str] = ()
+) -> list[Column]:
+    """The columns that have a name, which of a dimension is the target's own in whatever case it is written."""
     if header is None:
         raise InferenceError(f"the files of {folder}/ have no header, so it isn't clear which column is which")
+    own = {name.casefold(): name for name in dimensions}
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(header)
     return [
-        Column(place, column_name(name), name, tuple("" if cell is None else cell.strip() for cell in cells[place]))
+        Column(
+            place,
+            own.get(column_name(name).casefold(), column_name(name)),
+            name,
+            tuple("" if cell is None else cell.strip() for cell in cells[place]),
+        )
         for place, name in enumerate(header)
         if name.strip()
     ]

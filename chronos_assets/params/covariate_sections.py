@@ -280,9 +280,11 @@ class _Keys:
     def _key(
         self, types: dict[str, AttributeType], field: str, own: str | None, kind: AttributeType, section: DatasetSection
     ) -> str | None:
-        """The column that plays a part: the target's name for it or the domain's; None without one."""
-        for name in dict.fromkeys((own, field)):
-            if name is not None and name in types:
+        """The column that plays a part: the target's name for it or the domain's, in any case; None without one."""
+        there = {name.casefold(): name for name in types}
+        for known in dict.fromkeys((own, field)):
+            name = there.get(known.casefold()) if known is not None else None
+            if name is not None:
                 if types[name] != kind:
                     reason = f"{name} has a type that {field} can't have"
                     self._findings.problem(f"{section.section.path}.Schema", types[name], reason, f'write "{kind}"')

@@ -140,6 +140,19 @@ def test_related_rows_that_would_be_read_wrong_are_refused(header: list[str], fo
         assert with_related(TARGET, header, cells, files, files).related is not None
 
 
+def test_dimensions_are_known_in_any_case() -> None:
+    made = [[day, item, shop, demand] for day, item, demand, *_ in rows() for shop in ("n", "s")]
+    target = infer(["date", "sku", "region", "demand"], made)
+    assert target.dimensions == ("region",)
+    params = with_related(
+        target, ["DATE", "Region", "temp"], [[f"2024-01-{day}", shop, day] for day in DAYS for shop in "ns"]
+    )
+    related = parse_params(to_document(params)).related
+    assert related is not None
+    assert related.dataset is not None
+    assert (related.dataset.dimensions, related.covariates) == (("region",), (Attribute("temp", "float"),))
+
+
 HOURLY = "2024-01-01T{:02d}:00:00"
 
 
@@ -177,6 +190,7 @@ def test_a_clock_that_only_one_side_names_is_said_or_refused(
     [
         (["product", "ds", "price"], "product", "ds"),
         (["Item ID", "date", "price"], "Item_ID", "date"),
+        (["SKU", "Date", "price"], "SKU", "Date"),
         (["holiday_name", "date", "open"], None, "date"),
         (["name", "day", "open"], None, "day"),
     ],
