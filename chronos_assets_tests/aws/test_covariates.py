@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.timeseries.dataset.related import iter_related, read_item_metadata
+from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, failure_reason
 from chronos_assets_tests.defs.test_covariate_line import INPUTS, brands, declared, prices
@@ -39,7 +41,9 @@ def line(aws: AwsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield made
 
 
-def test_covariates_are_published_on_s3_and_withdrawn(aws: AwsServer, line: CloudLine) -> None:
+def test_covariates_are_published_on_s3_and_withdrawn(
+    aws: AwsServer, line: CloudLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = line.run(INPUTS)
     assert result.success, failure_reason(result)
     (call,) = aws.calls_of("CreateProcessingJob")
@@ -59,8 +63,11 @@ def test_covariates_are_published_on_s3_and_withdrawn(aws: AwsServer, line: Clou
     # What has changed is below the limit: the run reads it itself, and leaves the other files where they are.
     hour = f"{FIRST + timedelta(days=5)}"
     line.put("related/next.csv", f"item_id,timestamp,price\n{ITEMS[0]},{hour},9\n")
+    load = Mock(side_effect=RelatedMemory.load)
+    monkeypatch.setattr(RelatedMemory, "load", load)
     assert line.run(INPUTS[1:2]).success
     assert aws.calls_of("CreateProcessingJob") == [call]
+    assert load.call_count == 1  # not once to decide, and again to import
     count = len(related.shards)
     said = f"1 of 2 files read, 1 unchanged; 0 of {count} shards rewritten, 1 with a new tail only, {count - 1} kept"
     assert line.metadata("related_time_series")["what_was_read"] == said
