@@ -195,6 +195,10 @@ def of_r_packages() -> Iterator[Proxy]:
     def columns(table: Any, groups: Sequence[str], names: Sequence[str]) -> list[Floats]:
         return [part[name].to_numpy(float) for _, part in table.groupby(list(groups)) for name in names]
 
+    def numbers(table: Any, least: int) -> list[Floats]:
+        rows = [table[name].dropna().to_numpy() for name in table.columns if name not in ("time", "rownames")]
+        return [row for row in rows if row.dtype.kind == "f" and len(row) > least and np.ptp(row) > 0]
+
     def latest(rows: Sequence[Floats], low: int, high: int) -> list[Floats]:
         return [row[-int(rng.integers(low, high)) :] for row in rows]
 
@@ -240,6 +244,15 @@ def of_r_packages() -> Iterator[Proxy]:
         load("AER", name).iloc[:, -1].dropna().to_numpy(float)[-2000:] for name in ("DJIA8012", "MSCISwitzerland")
     ]
     yield Proxy("markets, days", markets, 30, (5,), 5, 5, 150)
+    rates = load("Ecdat", "Garch")  # exchange rates of the eighties
+    yield Proxy(
+        "fx, days", [rates[name].to_numpy(float) for name in ("dm", "bp", "cd", "dy", "sf")], 30, (5,), 5, 8, 120
+    )
+    parities = [part.sort_values("time")["ls"].to_numpy(float) for _, part in load("plm", "Parity").groupby("country")]
+    yield Proxy("parity, quarters", parities, 8, (4,), 4, 3, 8)
+    yield Proxy("interest, months", numbers(load("Ecdat", "Irates"), 300), 12, (12,), 12, 6, 24)
+    tables = [load("AER", "USMacroSWQ"), load("AER", "USMacroG"), load("Ecdat", "Macrodat")]
+    yield Proxy("macro, quarters", [row for table in tables for row in numbers(table, 100)], 8, (4,), 4, 4, 8)
     weather = []
     for _, part in load("nycflights13", "weather").groupby("origin"):
         weather += [
