@@ -95,7 +95,7 @@ def test_a_transform_job_asks_the_model_for_every_line(aws, client):
         TransformOutput={"S3OutputPath": "s3://data/out", "AssembleWith": "Line"},
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
     )
-    assert aws.job("t").done.wait(20)
+    assert aws.job("t").done.wait(120)
     assert client.describe_transform_job(TransformJobName="t")["TransformJobStatus"] == "Completed"
     lines = s3.get_object(Bucket="data", Key="out/a.csv.out")["Body"].read().splitlines()
     assert [json.loads(line)["body"] for line in lines] == ["1\n", "2\n"]

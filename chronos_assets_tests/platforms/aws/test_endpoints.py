@@ -55,10 +55,10 @@ def make(cloud, store):
             store,
             dataclasses.replace(SETTINGS, **changes),
             code_location=location,
-            poll_first=0.02,
-            poll_most=0.05,
+            poll_first=0.05,
+            poll_most=0.2,  # a look is two requests: many of them take what the server needs to start
             answer_seconds=10.0,
-            answer_poll_seconds=0.02,
+            answer_poll_seconds=0.05,
         )
 
     return make

@@ -1,7 +1,6 @@
 """The queue of a bucket's notifications: what messages are understood to say, and when they are deleted."""
 
 import json
-import time
 from urllib.parse import quote_plus
 
 import pytest
@@ -12,6 +11,7 @@ from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.inbox import UnreadableMessageError
 from chronos_assets.platforms.aws.train_queue import SqsTrainQueue, read_notification
 from chronos_assets.platforms.news_queue import QueueError
+from chronos_assets_tests.aws.cloud import ACCOUNT, REGION
 from chronos_assets_tests.platforms.aws.fake_sqs import FakeSqs
 
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/train"
@@ -217,7 +217,13 @@ def test_against_a_server_messages_are_deleted_once_settled_and_poison_goes_to_t
     url = sqs.create_queue(QueueName="train", Attributes={"RedrivePolicy": redrive})["QueueUrl"]
 
     def connect():
-        return SqsTrainQueue(clients, url, bucket="b", prefix="p", wait_seconds=0, visibility_seconds=1)
+        return SqsTrainQueue(clients, url, bucket="b", prefix="p", wait_seconds=0, visibility_seconds=600)
+
+    def let_visibility_end():
+        from moto.sqs.models import sqs_backends
+
+        for message in sqs_backends[ACCOUNT][REGION].queues["train"]._messages:
+            message.visible_at = 0
 
     queue = connect()
     for start in range(0, 30, 10):
@@ -231,11 +237,11 @@ def test_against_a_server_messages_are_deleted_once_settled_and_poison_goes_to_t
     assert news.unreadable_count == 1
     queue = connect()  # another process, after a crash: nothing was recorded
     assert queue.settle(news.token) == 0
-    time.sleep(1.1)
+    let_visibility_end()
     again = queue.receive()
     assert again.messages == 30
     assert queue.settle(again.token) == 30
-    time.sleep(1.1)
+    let_visibility_end()
     assert queue.receive().messages == 0
     waiting = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     assert (waiting["ApproximateNumberOfMessages"], waiting["ApproximateNumberOfMessagesNotVisible"]) == ("0", "0")

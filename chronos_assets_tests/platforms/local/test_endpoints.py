@@ -338,10 +338,11 @@ def test_a_new_server_that_dies_at_once_gives_the_port_back_to_the_old_one(endpo
 
 
 def test_two_deployments_at_once_take_turns(endpoints, store):
+    patient = LocalEndpoints(store, package=PACKAGE, start_seconds=120.0, busy_seconds=240.0, grace_seconds=10.0)
     results = {}
 
     def deploy(version):
-        results[version] = endpoints.deploy(request(version), log)
+        results[version] = patient.deploy(request(version), log)
 
     threads = [threading.Thread(target=deploy, args=(version,)) for version in ("v1", "v2", "v3")]
     for thread in threads:

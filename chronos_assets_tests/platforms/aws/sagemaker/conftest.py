@@ -7,11 +7,11 @@ from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
 
 QUICK = Timing(
-    poll_first=0.02,
-    poll_most=0.1,
-    messages=0.05,
-    logs_first=0.02,
-    logs_most=0.1,
+    poll_first=0.05,
+    poll_most=0.2,
+    messages=0.1,
+    logs_first=0.05,
+    logs_most=0.2,
     retry_first=0.01,
     retry_most=0.05,
     outage=20.0,
