@@ -163,7 +163,7 @@ def _layout(
         candidates = {mark: _first_records(stream, mark, above.lines) for mark in marks}
     candidates = {mark: records for mark, records in candidates.items() if records}
     if not candidates:
-        raise NoRows(name, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
+        raise NoRows(name, "the file has no rows, only empty lines")
     delimiter, titles, records = _choose(candidates, schema, is_timestamp)
     if titles:
         first = titles[0].raw[:80].decode(errors="replace")

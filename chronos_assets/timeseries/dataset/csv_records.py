@@ -68,6 +68,9 @@ class FileProblem(ChronosAssetsError, ValueError):
 class NoRows(FileProblem):
     """A file without a row: blank, or nothing but a header. It takes no part, which is no error beside other files."""
 
+    def __init__(self, file: str, reason: str, fix: str = "put rows into it, or remove it") -> None:
+        super().__init__(file, reason, fix)
+
 
 class Flaw(Enum):
     """What can be wrong with the shape of a CSV record."""
@@ -98,7 +101,7 @@ def is_parquet(path: Path, name: str) -> bool:
     with _opened(path, name) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
-        raise NoRows(name, "the file is empty", "put rows into it, or remove it from train/")
+        raise NoRows(name, "the file is empty")
     if head.startswith(b"PAR1"):
         return True
     if name.casefold().endswith((".parquet", ".parq", ".pqt")):

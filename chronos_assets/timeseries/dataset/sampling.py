@@ -208,7 +208,7 @@ def _file(file: TrainFile, limit: int, scratch: Path, unpacked: int | None) -> _
     except OSError as error:
         raise unreadable(file.key, error) from error
     if not found.rows:
-        raise NoRows(file.key, "the file has no rows", "put rows into it, or remove it from train/")
+        raise NoRows(file.key, "the file has no rows")
     return found
 
 
@@ -281,7 +281,7 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     marks = (above.delimiter,) if above.delimiter else DELIMITERS
     heads = {mark: _head(path, mark, above.lines, limit) for mark in marks}
     if not any(heads.values()):
-        raise NoRows(key, "the file has no rows, only empty lines", "put rows into it, or remove it from train/")
+        raise NoRows(key, "the file has no rows, only empty lines")
     titles = {mark: _titles(head) for mark, head in heads.items()}
     # The delimiter that gives the most columns of those whose rows agree on how many there are, with timestamps and the header
     # best of all.
