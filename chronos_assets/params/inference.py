@@ -303,8 +303,9 @@ def _item_by_name(rows: Rows, columns: Sequence[Column], has_header: bool) -> Co
 def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> Column:
     known = best_known(columns, TARGET_NAMES) if has_header else []
     if len(known) == 1 and not known[0].is_numeric:
-        sample = next((value for value in known[0].present if not is_number(value)), "")
-        raise InferenceError(f"{known[0].name} should hold the value to forecast, but {sample!r} is {_NOT_A_NUMBER}")
+        sample = next((value for value in known[0].present if not is_number(value)), None)
+        wrong = "none of its rows has one: write numbers" if sample is None else f"{sample!r} is {_NOT_A_NUMBER}"
+        raise InferenceError(f"{known[0].name} should hold the value to forecast, but {wrong}")
     if len(known) == 1:
         return known[0]
     numbers = [column for column in columns if column.is_numeric]

@@ -285,9 +285,10 @@ def test_named_columns_are_taken() -> None:
 
 
 def test_a_target_with_text_in_it_is_refused_with_the_text() -> None:
-    rows = [[moment, item, "1,234.5", "3"] for moment, item, _ in hourly()]
-    with pytest.raises(InferenceError, match=r"demand should .* '1,234.5' is not a number"):
-        infer(["timestamp", "item_id", "demand", "price"], rows)
+    for text, wrong in (("1,234.5", "'1,234.5' is not a number"), ("-", "none of its rows has one: write numbers")):
+        rows = [[moment, item, text, "3"] for moment, item, _ in hourly()]
+        with pytest.raises(InferenceError, match=rf"demand should .*, but {wrong}"):
+            infer(["timestamp", "item_id", "demand", "price"], rows)
 
 
 @pytest.mark.parametrize(
