@@ -141,7 +141,8 @@ def with_related(
     series = [*([item] if item else []), *dimensions]
     sample = Rows(readings[0], *places)
     times = _reading(readings, sample, series, params.timestamp_format)
-    if wide := wide_times(columns):
+    wide = wide_times(columns)
+    if wide is not None and not wide.unclear:
         raise InferenceError(f"related/: {wide}; write rows of a timestamp and a value", role=REWRITE)
     clocks = list(_clock_notes(params, times, in_utc=target.in_utc))
     clocks += _place_notes(params, sample.series(series, times))

@@ -73,7 +73,7 @@ from chronos_assets.params.timestamp_columns import (
     regular_reading,
     timestamp_readings,
 )
-from chronos_assets.params.wide_times import below_first_row, wide_times
+from chronos_assets.params.wide_times import below_first_row, values_as_times
 
 __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_value", "likely_keys"]
 
@@ -171,7 +171,7 @@ def _infer(
     *,
     has_header: bool,
 ) -> ForecastParams:
-    if wide := wide_times(columns if has_header else below_first_row(columns)):
+    if wide := values_as_times(columns if has_header else below_first_row(columns)):
         way = (
             ""
             if wide.unclear

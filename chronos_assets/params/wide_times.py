@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from chronos_assets.params.columns import Column, has_word
+from chronos_assets.params.columns import TARGET_NAMES, Column, best_known, has_word
 from chronos_assets.params.spread_timestamps import Spread, is_date, is_year, spread_timestamp
 from chronos_assets.params.time_parts import PERIODS, SHORT_WEEKDAYS, WEEKDAYS
 from chronos_assets.params.timestamp_columns import is_dated, reads_as_time
@@ -111,6 +111,15 @@ def wide_times(columns: Sequence[Column]) -> WideTimes | None:
     return None
 
 
+def values_as_times(columns: Sequence[Column]) -> WideTimes | None:
+    """`wide_times` that hold the value to forecast: a few columns may be lags or readings beside one that is named as it."""
+    wide = wide_times(columns)
+    if wide is None or (len(wide.columns) >= _MANY and not wide.unclear):
+        return wide
+    known = best_known([column for column in columns if column not in wide.columns], TARGET_NAMES)
+    return None if len(known) == 1 and known[0].is_numeric else wide
+
+
 def below_first_row(columns: Sequence[Column]) -> list[Column]:
     """Columns of a file without a header as they would be if its first row was one: dates and years look like values."""
     return [replace(column, header=column.texts[0], texts=column.texts[1:]) for column in columns]
@@ -156,6 +165,8 @@ def _of_dates(columns: Sequence[Column], base: Spread) -> WideTimes | None:
         return WideTimes("the days of a week", tuple(days), base=base, unclear=reason)
     minutes = {column.index: minute for column in columns if (minute := _minute(column.header)) is not None}
     found = [column for column in columns if column.index in minutes]
+    if _ends_at_midnight([minutes[column.index] for column in found]):
+        minutes[found[-1].index] = _OF_DAY
     again = [c for c in columns if (match := _AGAIN.fullmatch(c.header.strip())) and _minute(match[1]) is not None]
     places = sorted(minutes.values())
     steps = {after - before for before, after in pairwise(places)}
@@ -184,6 +195,12 @@ def _of_dates(columns: Sequence[Column], base: Spread) -> WideTimes | None:
     if what is not None and regular and step == 60 and first <= 60:
         return WideTimes(f"perhaps {what}", tuple(found), base=base, unclear=_WRITE)
     return None
+
+
+def _ends_at_midnight(order: Sequence[int]) -> bool:
+    """Whether the minutes of the columns, in the order of the file, ascend to a midnight that ends the day."""
+    *before, last = order or [1]
+    return last == 0 < len(before) and before == sorted(before)
 
 
 def _of_months(columns: Sequence[Column], base: Spread) -> WideTimes | None:
@@ -219,8 +236,8 @@ def _of_year(what: str, columns: Sequence[Column], months: Mapping[int, int], ba
     """Columns by how many months after January they begin; unclear where the year is a company's."""
     found = [column for column in columns if column.index in months]
     year = base.columns[0].header
-    ascending = [months[column.index] for column in found]
-    if has_word(year, _FISCAL) or ascending != sorted(ascending):
+    order = [months[column.index] for column in found]
+    if has_word(year, _FISCAL) or order not in (sorted(order), sorted(order, reverse=True)):
         reason = f", and {year} seems to begin with another month than January{_WRITE}"
         return WideTimes(what, tuple(found), base=base, unclear=reason)
     return _told(what, found, {index: f"-{month + 1:02d}-01" for index, month in months.items()}, base)

@@ -240,6 +240,9 @@ def test_hours_as_columns_are_no_attributes() -> None:
     header = ["date", *(f"h{hour}" for hour in range(24))]
     with pytest.raises(InferenceError, match="related/: h0, h1, … h23 are the hours of a date"):
         with_related(TARGET, header, [[f"2024-01-{day}", *map(str, range(5, 29))] for day in DAYS])
+    lags = ["date", *(f"d{number}" for number in range(1, 8))]  # days of a week, perhaps
+    related = with_related(TARGET, lags, [[f"2024-01-{day}", *map(str, range(5, 12))] for day in DAYS]).related
+    assert related is not None
 
 
 def test_columns_called_as_items_are_no_attributes() -> None:

@@ -212,6 +212,9 @@ def test_columns_that_may_be_several_times_are_refused(
         (["year", "Q1", "Q2", "Q3", "Q4"], ["-01-01", "-04-01", "-07-01", "-10-01"]),
         (["year", "Feb", "ene", "abr"], ["-02-01", "-01-01", "-04-01"]),
         (["date", "7 AM", "2 PM", "9 pm"], [" 07:00:00", " 14:00:00", " 21:00:00"]),
+        (["date", "8 am", "4 pm", "12 am"], [" 00:00:00", " 08:00:00", " 16:00:00"]),  # a midnight that ends the day
+        (["date", "9 am", "4 pm", "12 am"], None),  # of which date the last one is, nobody can tell
+        (["year", "Q4", "Q3", "Q2", "Q1"], ["-10-01", "-07-01", "-04-01", "-01-01"]),
         (["date", "h0", "h1", "h2"], None),  # where there are only some hours, these are names like others
         (["date", *(f"hour_{hour}" for hour in range(24))], None),  # of 0 and 1, that say which hour it is
     ],
@@ -243,12 +246,15 @@ def test_parts_that_may_mean_two_things_are_refused(tmp_path: Path, header: str,
         ("date,item_id,hour,sales\n", "2024-01-{day:02d},a,{hour},{n}\n"),  # when it sold best, once a day
         ("timestamp,year,month,day,sales\n", "2024-01-{day:02d} 00:00:00,2024,1,{day},{n}\n"),
         ("date,year,week,sales\n", "2024-01-{day:02d},2024,{week},{n}\n"),
+        ("date,sales,8 am,12:30 pm,6 pm\n", "2024-01-{day:02d},{n},{day},{hour},{week}\n"),
+        ("date,sales,d1,d2,d3,d4,d5,d6,d7\n", "2024-01-{day:02d},{n},{day},{day},{day},{day},{day},{day},{day}\n"),
     ],
 )
 def test_columns_beside_a_whole_timestamp_are_no_parts_of_it(tmp_path: Path, header: str, row: str) -> None:
     text = "".join(row.format(day=1 + n, hour=9 + n % 5, week=1 + n // 7, n=n * n % 11) for n in range(31))
     sample = sample_files([_file(tmp_path / "w.csv", header + text)])
-    assert str(infer(sample.header, sample.rows, target="sales").frequency) == "D"
+    params = infer(sample.header, sample.rows)
+    assert (str(params.frequency), params.target_column) == ("D", "sales")
 
 
 def test_rows_of_one_timestamp_need_what_tells_them_apart(tmp_path: Path) -> None:
