@@ -33,12 +33,14 @@ def declared(**chronos: Any) -> str:
 
 
 @pytest.fixture
-def line(tmp_path: Path) -> Iterator[Line]:
+def line(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Line]:
+    """A line with a member that has no weights to learn, unless a test gives other options."""
+    chronos = getattr(request, "param", {"Predictor": {"Members": ["seasonal_naive"]}})
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(
             tmp_path / "store", instance, model=str(folder_of("bolt")), aws=AwsSettings(forecast_instances=3)
         )
-        line.put("params.json", declared())
+        line.put("params.json", declared(**chronos))
         young = [f"2024-01-{moment}:00:00,200,{SHORT}" for moment in ("04 22", "04 23")]
         line.put("train/demand.csv", "\n".join([*hourly_rows(4, items=ITEMS), *young]) + "\n")
         sizes = {item: number for number, item in enumerate(ITEMS, 1)}
@@ -58,6 +60,7 @@ def files(line: Line, *keys: str) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize("line", [{}], indirect=True, ids=["default predictor"])
 def test_one_partition_a_range_and_several_instances_leave_the_same_bytes(line: Line, tmp_path: Path) -> None:
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "1", 1)
     assert line.run(["forecasts"], (DAY, NEXT)).success
@@ -120,7 +123,10 @@ def test_a_newcomer_is_forecast_checked_and_labelled(line: Line, tmp_path: Path)
 
 
 def test_without_them_the_forecast_is_of_the_past_alone(line: Line, tmp_path: Path) -> None:
-    line.put("params.json", declared(ColdStart=False, Reconcile={"Levels": ["shop"]}))
+    line.put(
+        "params.json",
+        declared(ColdStart=False, Predictor={"Members": ["seasonal_naive"]}, Reconcile={"Levels": ["shop"]}),
+    )
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 1)
     assert line.run(["target_time_series", "item_metadata"]).success
     assert line.run(["forecasts"], "2024-01-04").success

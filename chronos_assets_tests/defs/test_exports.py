@@ -90,7 +90,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     forecast = {"ForecastTypes": ["0.10", "0.50", "0.90", "mean"]}
     with dg.DagsterInstance.ephemeral() as instance:
         root = tmp_path_factory.mktemp("exports") / "store"
-        line = make_daily_line(root, instance, Predictor=predictor, Forecast=forecast)
+        line = make_daily_line(root, instance, Predictor=predictor, Forecast=forecast, **ALONE)
         line.put("train/a.csv", rows(0, 60) + rows(0, 59, items=("=late",)))
         run(line, 1)
         yield line
@@ -247,7 +247,7 @@ def test_partitions_of_another_frequency_or_other_dimensions_are_left_out(export
 def test_exports_are_made_again_only_where_something_is_new(exported: Line) -> None:
     assert publish_exports(exported.state) == ()
     predictor = {**DAILY["Predictor"], "EvaluationParameters": {"NumberOfBacktestWindows": 2}}
-    exported.put("params.json", json.dumps(DAILY | {"Predictor": predictor}))
+    exported.put("params.json", json.dumps(DAILY | ALONE | {"Predictor": predictor}))
     # What a monitor reports doesn't depend on it.
     assert publish_exports(exported.state) == ("backtest",)
     (path,) = backtest_files(exported, "forecasted-values")
