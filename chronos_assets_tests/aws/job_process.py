@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,6 +36,7 @@ DEFAULT_PACKAGE = "chronos_assets.workloads"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _MOUNTED = 'mount --bind "$0" /opt/ml && exec "$@"'
+_ENDS_IN_MODULE = re.compile(r'(.+) && exec python -m (\S+) "\$@"')
 
 # The kernel ends a container when the thread that started it ends: this one lasts as long as the server's process, so that
 # a server that was killed leaves nothing behind.
@@ -119,17 +121,22 @@ class Container:
         log, stdout = os.pipe()
         self._log = os.fdopen(log, "rb", buffering=0)
         try:
-            self.process = self._fork(stdout) if forks.there_are() and self._is_module() else self._launch(stdout)
+            self.process = self._fork(stdout) if forks.there_are() and self._module() else self._launch(stdout)
         finally:
             os.close(stdout)
         self._reader = threading.Thread(target=self._read, name=f"log of {self.host}", daemon=True)
         self._reader.start()
 
-    def _is_module(self) -> bool:
-        return list(self.command[:2]) == [sys.executable, "-m"]
+    def _module(self) -> list[str]:
+        """The module that the command runs, and its arguments; empty if it runs something else."""
+        if list(self.command[:2]) == [sys.executable, "-m"]:
+            return list(self.command[2:])
+        if list(self.command[:2]) == ["sh", "-c"] and (found := _ENDS_IN_MODULE.fullmatch(self.command[2])):
+            return [forks.AFTER_SHELL, found[1], found[2], *self.command[4:]]
+        return []
 
     def _fork(self, stdout: int) -> WorkloadProcess:
-        _, _, module, *arguments = self.command
+        module, *arguments = self._module()
         mount = self.folder if self.namespaces else None
         return forks.start(
             module,
