@@ -25,10 +25,11 @@ from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.warm_workers import WorkloadProcess
 from chronos_assets_tests import forks
-from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
+from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.ports import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
-import socket
 import tarfile
 import tempfile
 import time
@@ -31,6 +30,7 @@ from chronos_assets_tests.aws.job_process import (
     objects_of,
     split_uri,
 )
+from chronos_assets_tests.ports import free_port
 
 SERVING_VARIABLE = "CHRONOS_SERVING"
 ANSWER_SECONDS = 60.0  # of a real-time endpoint
@@ -74,7 +74,7 @@ class ServingContainer:
         self._cloud = cloud
         self._model = model
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         variables = {**(model.get("Environment") or {}), **(environment or {})}
         # A container listens on all its interfaces; this machine's are not only its own.
         serving = {**json.loads(variables.get(SERVING_VARIABLE) or "{}"), "host": "127.0.0.1"}
@@ -170,9 +170,3 @@ def _unpack(s3: Any, url: str, folder: Path) -> None:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:gz") as archive:
             archive.extractall(folder, filter="data")
-
-
-def _free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

@@ -13,6 +13,7 @@ import pytest
 
 from chronos_assets.cli import main, ui
 from chronos_assets.platforms.file_locks import lock_file
+from chronos_assets_tests.ports import free_port
 
 
 class Started(BaseException):
@@ -36,17 +37,11 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def _beside_a_taken_one() -> Iterator[int]:
     """A free port whose next one is taken while the block lasts."""
     while True:
-        port = _free_port()
+        port = free_port()
         with socket.socket() as other:
             try:
                 other.bind(("127.0.0.1", port + 1))
@@ -80,7 +75,7 @@ def test_a_second_ui_on_a_store_says_where_the_first_one_is(
     descriptor = lock_file(home / ".ui.lock")
     (home / ".ui.lock").write_text("http://127.0.0.1:3000, process 4242\n")
     try:
-        assert main(["ui", "--port", str(_free_port())]) == 1
+        assert main(["ui", "--port", str(free_port())]) == 1
     finally:
         os.close(descriptor)
     assert "http://127.0.0.1:3000, process 4242" in capsys.readouterr().err
@@ -92,7 +87,7 @@ def test_dagster_is_started_with_what_belongs_to_the_package_wherever_that_is(
 ) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
     (tmp_path / "workspace.yaml").write_text("load_from:\n  - python_module: somebody_elses\n")
-    port = _free_port()
+    port = free_port()
     with pytest.raises(Started):
         main(["ui", "--port", str(port)])
     _, (_, arguments, environment) = started
@@ -139,7 +134,7 @@ def test_without_the_extra_dagster_starts_alone_and_says_how_to_get_the_dashboar
 ) -> None:
     monkeypatch.setattr(ui.dashboard, "installed", lambda: False)
     with pytest.raises(Started):
-        main(["ui", "--port", str(_free_port())])
+        main(["ui", "--port", str(free_port())])
     assert len(started) == 1
     assert "pip install 'chronos-assets[dashboard]'" in capsys.readouterr().out
     assert main(["dashboard"]) == 1
@@ -149,7 +144,7 @@ def test_without_the_extra_dagster_starts_alone_and_says_how_to_get_the_dashboar
 def test_the_dashboard_alone_takes_the_place_of_the_command(
     started: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    port = _free_port()
+    port = free_port()
     with pytest.raises(Started):
         main(["dashboard", "--port", str(port)])
     ((_, arguments, environment),) = started

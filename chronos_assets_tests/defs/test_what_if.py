@@ -52,11 +52,12 @@ from chronos_assets.planning.scenarios import MOST_AT_ONCE, plan_scenarios
 from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
 from chronos_assets.store_layout import DATASET_KEY, RELATED_KEY, explanations_key, history_key, scenario_key
 from chronos_assets_tests import forks
-from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium, free_port
+from chronos_assets_tests.chromium import CHROMIUM_FLAGS, chromium
 from chronos_assets_tests.dashboard.fresh_pages import fresh_pages  # noqa: F401 - a fixture
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.quick_jobs import QuickJobs
 from chronos_assets_tests.models.tiny import folder_of
+from chronos_assets_tests.ports import free_port
 from chronos_assets_tests.predictors.demand import ELASTICITY, PROMOTION, shops
 from chronos_assets_tests.serving.quick_endpoints import QuickEndpoints
 from chronos_assets_tests.timeseries.builders import MadeRelated, make_related

@@ -4,7 +4,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from chronos_assets_tests.ports import free_port
 
 START_SECONDS = 60
 
@@ -49,9 +50,7 @@ def running(folder: Path) -> Iterator[Server]:
         _run(
             user, folder / "initdb", "-D", data, "-U", "dagster", "-A", "scram-sha-256", f"--pwfile={word}", "--no-sync"
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         options = ["-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", home, "-F"]
         log = (home / "log").open("wb")
         process = subprocess.Popen(

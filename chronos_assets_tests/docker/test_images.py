@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,7 @@ from packaging.utils import canonicalize_name
 
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.docker.dockerfile import DOCKER, Stage, context, read
+from chronos_assets_tests.ports import free_port
 
 IMAGES = ("dagster.Dockerfile", "sagemaker.Dockerfile")
 
@@ -231,9 +231,7 @@ def test_the_wheel_is_what_runs_and_has_the_bundled_model(image: Path, tmp_path:
 
 
 def test_serve_answers_where_it_is_asked_to_listen(image: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = _start(image, [*_entry_point(), "serve"], tmp_path, SAGEMAKER_BIND_TO_PORT=str(port))
     try:
         end = time.monotonic() + 60

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets_tests import forks
 from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.ports import free_port
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
 PAGE = (REPOSITORY / "docs" / "query-forecast.md").read_text()
@@ -34,11 +34,6 @@ def publish(store_folder: Path, value: float) -> None:
     forecasts = {(f"household_{number}",): {"mean": [value] * 30, "p50": [value + number] * 30} for number in (1, 2)}
     write_forecast(staged / "forecast.parquet", make_params(), "2025-06-30T20:00", forecasts)
     store.publish_forecast("forecast", staged, datetime(2025, 6, 30))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ A job that fails starts it cold, the job and the server that succeed fork it, se
 import json
 import os
 import pkgutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.workloads.__main__ import NAMES
 from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
+from chronos_assets_tests.ports import free_port
 from chronos_assets_tests.workloads.training_root import SMALL, lay_out
 
 
@@ -39,9 +39,7 @@ def container(root, *arguments):
 @contextmanager
 def served(root):
     """The URL of the container's server, which has to end well when it is told to."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = under(root, SAGEMAKER_BIND_TO_PORT=str(port))
     command = ("chronos_assets.workloads", "serve")
     with forks.reading(*command, folder=root, environment=environment, kind=forks.CONTAINER) as (process, errors):

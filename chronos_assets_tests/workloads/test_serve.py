@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from chronos_assets.workloads.serve import (
 )
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
+from chronos_assets_tests.ports import free_port
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -169,11 +169,6 @@ def container(tmp_path):
     """The folders that a hosting container has: a model and nothing else."""
     save_bolt(tmp_path / "model")
     return Workspace(tmp_path)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
 
 
 def test_in_a_container_it_serves_the_model_folder_and_ends_well(container):

@@ -7,17 +7,12 @@ from types import SimpleNamespace
 from chronos_assets.platforms.checkup import any_failed, render
 from chronos_assets.platforms.local.doctor import examine
 from chronos_assets.settings import Settings
+from chronos_assets_tests.ports import free_port
 
 
 def found(tmp_path, port):
     findings = examine(Settings(store=str(tmp_path / "store")), port=port)
     return {finding.name: finding for finding in findings}, render(findings)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_machine_that_is_fine(tmp_path, monkeypatch):
