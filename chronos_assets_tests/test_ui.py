@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,13 @@ from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.ports import free_port
+from chronos_assets_tests.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 STEP_SECONDS = 150
 LOOK_SECONDS = 0.3
+_wait_until = partial(wait_until, seconds=STEP_SECONDS, look_every=LOOK_SECONDS)
 # Spinners and fades would be drawn sixty times a second, by the processor.
 STILL = """addEventListener("DOMContentLoaded", () => {
   const style = document.createElement("style");
@@ -189,11 +192,11 @@ def test_a_forecast_partition_is_green_and_shows_its_pictures(ui: Ui) -> None:
 def test_a_dropped_file_is_seen_imported_and_forecast_and_the_old_window_scored(ui: Ui) -> None:
     _leave(ui)
     ui.line.put("train/july.csv", "\n".join(hourly_rows(2, first=datetime(2024, 1, 5))) + "\n")
-    deadline = time.monotonic() + STEP_SECONDS
     scores = ui.line.root / "accuracy" / "as_of=2024-01-04" / "metrics.parquet"
-    while not (_published(ui.line, "2024-01-06") and scores.exists()):
-        assert time.monotonic() < deadline, "july.csv was dropped, but no forecast as of its last day came"
-        time.sleep(LOOK_SECONDS)
+    _wait_until(
+        lambda: _published(ui.line, "2024-01-06") and scores.exists(),
+        otherwise="july.csv was dropped, but no forecast as of its last day came",
+    )
     _show_partition(ui, "forecasts", "2024-01-06")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     _show_partition(ui, "forecast_accuracy", "2024-01-04")
@@ -254,10 +257,8 @@ def test_a_page_of_another_site_reads_no_forecast(ui: Ui) -> None:
 def test_a_range_selected_for_a_backfill_is_one_run_and_leaves_the_current_forecast(ui: Ui, backfill: Backfill) -> None:
     """What the dialog's button sends, and what comes of it."""
     _leave(ui)
-    deadline = time.monotonic() + STEP_SECONDS
-    while not all((ui.line.root / "history" / f"as_of={key}" / "forecast.parquet").exists() for key in backfill.keys):
-        assert time.monotonic() < deadline, "the backfill made no forecasts"
-        time.sleep(LOOK_SECONDS)
+    made = [ui.line.root / "history" / f"as_of={key}" / "forecast.parquet" for key in backfill.keys]
+    _wait_until(lambda: all(path.exists() for path in made), otherwise="the backfill made no forecasts")
     _show_partition(ui, "forecasts", "2024-01-02")
     ui.page.get_by_text("Materialized", exact=True).first.wait_for()
     runs = _graphql(ui, "{ runsOrError { ... on Runs { results { tags { key value } } } } }")["runsOrError"]["results"]
@@ -299,13 +300,11 @@ def _show_partition(ui: Ui, asset: str, key: str) -> None:
         "query Made($key: AssetKeyInput!, $partitions: [String!]!) { assetNodeOrError(assetKey: $key) "
         "{ ... on AssetNode { latestMaterializationByPartition(partitions: $partitions) { runId } } } }"
     )
-    deadline = time.monotonic() + STEP_SECONDS
-    while True:
-        node = _graphql(ui, query, key={"path": [asset]}, partitions=[key])["assetNodeOrError"]
-        if any(node["latestMaterializationByPartition"]):
-            break
-        assert time.monotonic() < deadline, f"{asset} of {key} was not recorded"
-        time.sleep(LOOK_SECONDS)
+    named: dict[str, Any] = {"key": {"path": [asset]}, "partitions": [key]}
+    _wait_until(
+        lambda: any(_graphql(ui, query, **named)["assetNodeOrError"]["latestMaterializationByPartition"]),
+        otherwise=f"{asset} of {key} was not recorded",
+    )
     _visit(ui, f"/assets/{asset}?view=partitions&partition={key}")
 
 
@@ -343,17 +342,15 @@ def test_an_asset_of_the_training_line_is_made_by_a_click_and_shows_its_series(u
     _visit(ui, "/assets/synthetic_dataset?view=overview")
     ui.page.get_by_text("Materialize", exact=True).first.click()
     path = ui.line.root / "datasets" / "synthetic" / "manifest.json"
-    deadline = time.monotonic() + STEP_SECONDS
-    while not path.exists():
-        assert time.monotonic() < deadline, "the button made no series"
-        time.sleep(LOOK_SECONDS)
+    _wait_until(path.exists, otherwise="the button made no series")
     query = (
         "query Made($key: AssetKeyInput!) { assetOrError(assetKey: $key) "
         "{ ... on Asset { assetMaterializations(limit: 1) { runId } } } }"
     )
-    while not _graphql(ui, query, key={"path": ["synthetic_dataset"]})["assetOrError"].get("assetMaterializations"):
-        assert time.monotonic() < deadline, "the series were not recorded"
-        time.sleep(LOOK_SECONDS)
+    _wait_until(
+        lambda: _graphql(ui, query, key={"path": ["synthetic_dataset"]})["assetOrError"].get("assetMaterializations"),
+        otherwise="the series were not recorded",
+    )
     ui.page.goto(f"{ui.url}/assets/synthetic_dataset?view=overview")
     picture = ui.page.locator('img[src^="data:image/svg+xml"]').first
     picture.wait_for()

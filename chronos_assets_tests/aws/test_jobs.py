@@ -3,10 +3,11 @@
 import io
 import json
 import tarfile
-import time
 
 import pytest
 from botocore.exceptions import ClientError
+
+from chronos_assets_tests.waiting import wait_until
 
 STUBS = "chronos_assets_tests.aws.stubs"
 ROLE = "arn:aws:iam::123456789012:role/jobs"
@@ -108,13 +109,6 @@ def messages(aws, group, name):
     (stream,) = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{name}/")["logStreams"]
     events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"], startFromHead=True)
     return [event["message"] for event in events["events"]]
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_processing_job_runs_its_container_and_leaves_its_outputs_and_log(cloud):

@@ -3,10 +3,11 @@
 import io
 import json
 import tarfile
-import time
 
 import pytest
 from botocore.exceptions import ClientError
+
+from chronos_assets_tests.waiting import wait_until
 
 STUBS = "chronos_assets_tests.aws.stubs"
 ROLE = "arn:aws:iam::123456789012:role/jobs"
@@ -39,13 +40,11 @@ def make(aws, name, data, asynchronous=None, environment=None, **variant):
 
 
 def settled(aws, name="e"):
-    deadline = time.monotonic() + 20
-    while True:
-        described = aws.clients()("sagemaker").describe_endpoint(EndpointName=name)
-        if described["EndpointStatus"] in {"InService", "Failed"}:
-            return described
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    def described():
+        found = aws.clients()("sagemaker").describe_endpoint(EndpointName=name)
+        return found if found["EndpointStatus"] in {"InService", "Failed"} else None
+
+    return wait_until(described)
 
 
 def create(aws, config, name="e"):
@@ -178,11 +177,8 @@ def test_an_asynchronous_endpoint_reads_and_writes_s3(cloud):
             EndpointName="e", InputLocation=f"s3://data/{key}", ContentType="text/csv"
         )
         name = asked[place].removeprefix("s3://data/")
-        deadline = time.monotonic() + 10
-        while "Contents" not in (found := s3.list_objects_v2(Bucket="data", Prefix=name)):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert len(found["Contents"]) == 1
+        found = wait_until(lambda name=name: s3.list_objects_v2(Bucket="data", Prefix=name).get("Contents"))
+        assert len(found) == 1
     with pytest.raises(ClientError, match="asynchronous"):
         invoke(cloud)
 

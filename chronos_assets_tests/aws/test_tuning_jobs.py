@@ -1,9 +1,9 @@
 """Tuning jobs of the executing server: their children run, are chosen, stopped early, listed."""
 
-import time
-
 import pytest
 from botocore.exceptions import ClientError
+
+from chronos_assets_tests.waiting import wait_until
 
 STUBS = "chronos_assets_tests.aws.stubs"
 METRICS = [{"Name": "validation:wql", "Regex": r"'validation_wql': ([0-9\.]+)"}]
@@ -108,10 +108,7 @@ def test_a_child_that_is_worse_than_the_median_is_stopped_early(cloud):
 def test_a_search_that_is_stopped_stops_its_children(cloud):
     client = cloud.clients()("sagemaker")
     client.create_hyper_parameter_tuning_job(**tuning(static={"seconds_per_step": "20"}))
-    deadline = time.monotonic() + 20
-    while not any(child.metrics for child in cloud.job("search").children):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: any(child.metrics for child in cloud.job("search").children))
     client.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName="search")
     assert finished(cloud, "search")["HyperParameterTuningJobStatus"] == "Stopped"
     assert {child["TrainingJobStatus"] for child in children(cloud)} == {"Stopped"}

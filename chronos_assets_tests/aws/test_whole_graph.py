@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from chronos_assets_tests import forks
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
 from chronos_assets_tests.defs.test_training_line import TRAINING, decide, noisy_rows
+from chronos_assets_tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from chronos_assets_tests.aws.moto_server import AwsServer
@@ -93,11 +93,7 @@ def kill_in_mid_training(aws: AwsServer, variables: dict[str, str], tmp_path: Pa
     module = "chronos_assets_tests.aws.run_assets"
     started = {"folder": tmp_path, "environment": {**os.environ, **variables}}
     with forks.reading(module, "retrain", "tuned_checkpoints", **started) as (process, _):
-        deadline = time.monotonic() + 60
-        while not aws.calls_of("CreateHyperParameterTuningJob"):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: aws.calls_of("CreateHyperParameterTuningJob"), 60, while_runs=process)
 
 
 def test_the_whole_graph_is_that_of_a_laptop(

@@ -30,6 +30,7 @@ from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import failure_reason
 from chronos_assets_tests.models.tiny import folder_of
 from chronos_assets_tests.timeseries.benchmark_folder import noisy_season, write_published, write_set
+from chronos_assets_tests.waiting import wait_until
 
 SETS = ("m4_hourly", "monash_hospital")
 
@@ -95,11 +96,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
     write_sets(root / "sets")
     command = (forks.CODE, RUN, str(root), str(folder_of("bolt")))
     with forks.reading(*command, folder=root, environment=os.environ) as (process, _):
-        deadline = time.monotonic() + 120
-        while not kept(root):
-            assert process.poll() is None, "the benchmark ended before it was killed"
-            assert time.monotonic() < deadline, "the benchmark measured nothing"
-            time.sleep(0.02)
+        wait_until(lambda: kept(root), 120, otherwise="the benchmark measured nothing", while_runs=process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     time.sleep(0.2)  # what the run was writing is there or not

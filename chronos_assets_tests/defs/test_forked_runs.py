@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from multiprocessing import forkserver
 from types import ModuleType
 
@@ -16,6 +15,7 @@ from dagster._grpc import server
 from chronos_assets.defs import forked_runs, ui_server
 from chronos_assets.defs.forked_runs import ForkedRuns
 from chronos_assets_tests.defs.run_target import look_around
+from chronos_assets_tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.process,
@@ -93,13 +93,9 @@ def test_runs_come_from_one_process_until_something_changes(bench, monkeypatch, 
 def test_a_run_whose_fork_server_is_killed_ends_as_one_that_failed(bench):
     run, (parent, _, _) = bench.start()
     os.kill(parent, signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while run.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: not run.is_alive(), 30)
     assert run.exitcode != 0
-    while os.path.exists(f"/proc/{run.pid}") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not os.path.exists(f"/proc/{run.pid}")
+    wait_until(lambda: not os.path.exists(f"/proc/{run.pid}"), 30)
     _, (another, _, _) = bench.start()
     assert another != parent
 

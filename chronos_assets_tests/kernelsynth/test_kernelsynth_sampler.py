@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from chronos_assets.kernelsynth.sampler import iter_series
+from chronos_assets_tests.waiting import wait_until
 
 KEYS = [(stream, number) for stream in range(2) for number in range(40)]
 
@@ -70,10 +70,7 @@ def test_workers_end_with_a_process_that_is_killed(tmp_path):
         workers = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(workers) == 2
         parent.send_signal(signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while any(alive(pid) for pid in workers):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: not any(alive(pid) for pid in workers))
 
 
 def alive(pid: int) -> bool:

@@ -1,7 +1,6 @@
 import json
 import os
 import signal
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from chronos_assets.models import pretraining, pretraining_recipe
 from chronos_assets.models.distance_bias import TABLE, weights_at_stride
 from chronos_assets.workloads import pretrain
 from chronos_assets_tests import forks
+from chronos_assets_tests.waiting import wait_until
 
 SHAPE = pretraining_recipe.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
@@ -253,11 +253,8 @@ def test_a_workload_killed_in_its_last_stage_goes_on_to_the_same_model(tmp_path)
     environment = {**os.environ, "CHRONOS_ML_ROOT": str(killed)}
     started = {"folder": tmp_path, "environment": environment, "kind": forks.CONTAINER}
     with forks.reading("chronos_assets.workloads.pretrain", **started) as (process, _):
-        deadline = time.monotonic() + 60
-        while not (killed / "checkpoints" / "2" / "last.pt").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        begun = killed / "checkpoints" / "2" / "last.pt"
+        wait_until(begun.exists, 60, while_runs=process, look_every=0.001)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert not (killed / "model").exists()

@@ -22,6 +22,7 @@ from chronos_assets.platforms.local import endpoints as endpoints_module
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.conftest import REPOSITORY
+from chronos_assets_tests.waiting import wait_until
 
 PACKAGE = "chronos_assets_tests.platforms.local"
 # An endpoint's port follows from its name, and tests may run side by side.
@@ -61,13 +62,6 @@ def servers(store):
         if state != "Z" and any(str(store.root).encode() in argument for argument in arguments):
             found.append(int(path.parent.name))
     return found
-
-
-def wait_until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
 
 
 class Hammer:

@@ -25,6 +25,7 @@ from chronos_assets.platforms.local.warm_workers import (
     preload,
     start_warm,
 )
+from chronos_assets_tests.waiting import wait_until
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fork servers are for Linux")
@@ -194,10 +195,7 @@ def test_what_an_expected_job_needs_is_imported_before_it_comes(bench, workers):
     bench.pipes(f"with open({str(imports)!r}, 'a') as file: file.write('imported\\n')\n")
     os.utime(bench.modules / "dagster_pipes.py", (1, 1))  # a file as new as its import counts as changed
     preload(GENERATE, bench.environment)
-    deadline = time.monotonic() + 60
-    while not imports.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert imports.exists()
+    wait_until(imports.exists, 60)
     assert bench.start(module=GENERATE).wait() == 1  # it has no parameters
     assert imports.read_text() == "imported\n"
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from dataclasses import replace
 
 import dagster as dg
@@ -13,6 +12,7 @@ from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient
 from chronos_assets_tests import forks
 from chronos_assets_tests.platforms.aws.sagemaker.conftest import QUICK
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, shell, training
+from chronos_assets_tests.waiting import wait_until
 
 
 def created(cloud, operation="CreateProcessingJob"):
@@ -279,13 +279,12 @@ def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, cl
 @pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_dies_and_returns_pays_once_and_one_that_is_asked_to_end_stops_its_job(cloud, tmp_path, way):
     with daemon(cloud, tmp_path) as (process, _):
-        deadline = time.monotonic() + 60
-        while not (
-            cloud.jobs and "Contents" in cloud.clients()("s3").list_objects_v2(Bucket="data", Prefix=".pipes/thing")
-        ):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        s3 = cloud.clients()("s3")
+        wait_until(
+            lambda: cloud.jobs and "Contents" in s3.list_objects_v2(Bucket="data", Prefix=".pipes/thing"),
+            60,
+            while_runs=process,
+        )
         os.kill(process.pid, way)
         process.wait(60)
     (job,) = cloud.jobs
