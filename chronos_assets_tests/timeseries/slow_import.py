@@ -52,19 +52,22 @@ def whole_periods(rows: Sequence[tuple[str, datetime]], frequency: str) -> set[t
         for place, gap in ((0, head), (-1, tail)):
             usual = [gap(start, found[start], frequency) for start in inner]
             end = sorted(found)[place]
-            if usual.count(min(usual)) >= 0.8 * len(usual) and gap(end, found[end], frequency) > min(usual):
+            most = min(usual) + timedelta(days=4 * (min(usual) >= timedelta(days=27)))  # months differ
+            if sum(each <= most for each in usual) >= 0.8 * len(usual) and gap(end, found[end], frequency) > most:
                 kept.discard((item, end))
     together: dict[datetime, list[datetime]] = {}
     for found in periods.values():
         for start, times in found.items():
             together.setdefault(start, []).extend(times)
     inner = sorted(together)[1:-1]
-    if len(inner) < 3 or sum(spread) <= 0.1 * len(spread):
+    if len(inner) < 2 or sum(spread) <= 0.1 * len(spread):
         return kept
     dropped = set()
     for place, gap in ((0, head), (-1, tail)):
         usual = sorted(gap(start, together[start], frequency) for start in inner)
         end = sorted(together)[place]
+        if len(usual) == 2 and usual[0] != usual[1]:
+            continue
         if gap(end, together[end], frequency) > usual[min(int(0.9 * len(usual)), len(usual) - 1)]:
             dropped.add(end)
     return {(item, start) for item, start in kept if start not in dropped}

@@ -88,6 +88,19 @@ class TestUnfinished:
         assert set(found["a"].values()) == {15.0}
         assert (min(found["a"]), max(found["a"])) == ("2020-04-01T00:00", "2022-10-01T00:00")
 
+    @pytest.mark.parametrize("count", [11, 23])  # too few quarters to know what is usual, and enough
+    @pytest.mark.parametrize("first", [0, 1, 2])
+    def test_an_item_has_quarters_of_three_months_only(self, drop, first, count):
+        months = [datetime(2020 + n // 12, n % 12 + 1, 1) for n in range(36)]
+        rows = [("a", when, 5.0) for when in months] + [("b", when, 5.0) for when in months[first:count]]
+        found, _ = imported(drop, rows, declared("3M", "M"))
+        assert set(found["a"].values()) == set(found["b"].values()) == {15.0}
+        assert max(found["b"]) == ("2021-07-01T00:00" if count == 23 else "2020-07-01T00:00")
+
+    def test_two_whole_years_tell_that_others_are_not(self, drop):
+        found, _ = imported(drop, daily("2021-06-24", 1200, value=1.0), declared("Y"))
+        assert found["a"] == {"2022-01-01T00:00": 365.0, "2023-01-01T00:00": 365.0}
+
     def test_one_item_that_comes_late_loses_its_own_week_only(self, drop):
         rows = daily("2023-05-01", 280) + daily("2023-05-01", 275, item="late")
         found, report = imported(drop, rows, declared("W", "D"))

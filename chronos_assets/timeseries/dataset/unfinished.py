@@ -42,6 +42,8 @@ _OF_A_SERIES = 0.5
 _LEAST_PERIODS = 5
 _LEAST_ROWS = 4
 _NEAR = 0.1
+# Between rows that come by the month; such steps are of 28 to 31 days.
+_SHORTEST_MONTH, _MONTHS_DIFFER = 27 * 86_400_000_000, 4 * 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def whole_in_series(ends: Ends, head: Integers, tail: Integers, step: int | None
         for gap, place in ((tail, closes), (head, opens)):
             usual = np.full(len(opens), np.iinfo(np.int64).max)
             np.minimum.at(usual, number[inner], gap[inner])
-            alike = np.bincount(number[inner & (gap == usual[number])], minlength=len(opens)) >= _ALIKE * others
+            usual = np.where(reported, usual + _slack(usual), usual)
+            near = inner & (gap <= usual[number]) & (gap >= usual[number] - _slack(usual[number]))
+            alike = np.bincount(number[near], minlength=len(opens)) >= _ALIKE * others
             whole[place] &= ~(reported & alike & (gap[place] > usual))
     if step is not None:
         whole &= _whole_by_step(ends, head, tail, step, opens, closes)
@@ -194,10 +198,17 @@ def _whole_by_step(
     whole = np.ones(len(ends.codes), dtype=bool)
     lengths = closes - opens + 1
     rows = np.add.reduceat(ends.rows, opens)
-    dense = (ends.last[closes] - ends.first[opens] == (rows - 1) * step) & (rows > 1) & (lengths < _OTHERS + 2)
+    slack = int(_slack(np.array(step)))
+    short = (rows - 1) * step - (ends.last[closes] - ends.first[opens])
+    dense = (short >= 0) & (short <= (rows - 1) * slack) & (rows > 1) & (lengths < _OTHERS + 2)
     whole[closes] &= ~(dense & (tail[closes] > step))
-    whole[opens] &= ~(dense & (head[opens] >= step))
+    whole[opens] &= ~(dense & (head[opens] >= step - slack))
     return whole
+
+
+def _slack(gaps: Integers) -> Integers:
+    """How much gaps may differ that are alike: of months they do."""
+    return np.where((gaps >= _SHORTEST_MONTH) & (gaps < np.iinfo(np.int64).max), _MONTHS_DIFFER, 0)
 
 
 @dataclass(frozen=True)
@@ -269,7 +280,9 @@ def unfinished(periods: Extents, step: int | None) -> tuple[int, ...]:
         if len(others) >= _OTHERS:
             limit = int(np.sort(others)[min(int(_USUAL * len(others)), len(others) - 1)])
         elif step is not None:
-            limit = step if place else step - 1
+            limit = step if place else step - int(_slack(np.array(step))) - 1
+        elif len(others) == _OTHERS - 1 and others[0] == others[1]:
+            limit = int(others[0])
         else:
             continue
         if gap[place] > limit:
