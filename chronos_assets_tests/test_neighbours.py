@@ -270,7 +270,7 @@ class TestMarksOfMissingValues:
         )
         sample = sample_files(drop.put(text).files)
         params = infer(sample.header, sample.rows)
-        said = "Guessed: '-', '#N/A', '#N/A N/A', '#NV' in target_value marks a missing value, and no 0 (15 of 48 rows"
+        said = "Guessed: missing values of target_value are written '-', '#N/A', '#N/A N/A', '#NV', and are no zeros (15 of 48"
         assert [note for note in params.notes if note.startswith(said)]
         drop.run(params)
         assert np.isnan(drop.targets()["a"]).sum() == len(self.MARKS)

@@ -61,7 +61,7 @@ def value_notes(target: Column) -> Iterator[str]:
     if marks:
         shown = ", ".join(repr(text) for text, _ in marks.most_common(_MOST_MARKS))
         yield (
-            f"Guessed: {shown} in {target.name} marks a missing value, and no 0 ({sum(marks.values()):,} of "
+            f"Guessed: missing values of {target.name} are written {shown}, and are no zeros ({sum(marks.values()):,} of "
             f"{len(target.texts):,} rows looked at)."
         )
     for marker, count in _markers(target):
