@@ -62,6 +62,7 @@ class HolidayCalendar:
         return HolidayCalendar(self.countries, tuple((name, tuple(sorted(found[name]))) for name in found), self.file)
 
 
+@lru_cache(maxsize=4096)
 def country_problem(code: str) -> str | None:
     """Why a code names no calendar; None if it does."""
     try:

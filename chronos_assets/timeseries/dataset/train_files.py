@@ -8,6 +8,7 @@ text means is the same SQL for all (`casting`). What becomes of the rows belongs
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -83,6 +84,9 @@ _INTEGERS = ("BIGINT", "INTEGER", "UBIGINT", "UINTEGER")
 
 # Types of DuckDB that hold no number, among those that hold one value.
 _NOT_NUMBERS = ("BOOLEAN", "DATE", "TIME", "TIMESTAMP", "INTERVAL", "UUID")
+
+# A relation makes no copy of its rows but has its statement planned twice, which takes longer where a file is small.
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
 
 Advance = Callable[[float], None]
 
@@ -327,7 +331,7 @@ class TrainFileReader:
         """The rows as DuckDB finds them, None when it can't read the file or any row is bad."""
         try:
             if path.stat().st_size <= _READ_ONCE_BYTES:
-                rows = self._connection.sql(sql).to_arrow_table()
+                rows: Any = self._connection.execute(sql).to_arrow_table()
                 return None if rows.column("reason").to_numpy().any() else iter(rows.to_batches(_BATCH_ROWS))
             count, flaws = first_row(self._connection, f"SELECT count(*), count_if(reason <> 0) FROM ({sql})")  # noqa: S608
         except (duckdb.InvalidInputException, duckdb.ConversionException):
