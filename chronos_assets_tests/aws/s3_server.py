@@ -148,6 +148,8 @@ class S3Server:
                 "HOME": str(self.folder),
                 "TMPDIR": str(self.folder),
                 "GOGC": "400",
+                # Each of its threads that finds nothing to do looks for it before it sleeps.
+                "GOMAXPROCS": "1",
                 **self._credentials(),
             },
             start_new_session=True,
