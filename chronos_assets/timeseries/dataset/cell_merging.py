@@ -16,6 +16,7 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cells import take_series
 from chronos_assets.timeseries.dataset.gridding import Cells, encode_keys
+from chronos_assets.timeseries.dataset.series_keys import key_changes
 from chronos_assets.timeseries.dataset.shards import ROW_GROUP
 
 if TYPE_CHECKING:
@@ -143,11 +144,7 @@ def _starts(
     batch: pa.RecordBatch, names: Sequence[str], before: tuple[str, ...] | None
 ) -> tuple[Integers, tuple[str, ...]]:
     """(n,) rows that begin a series, and the key of the last; `before` is the key of the row before."""
-    changes = np.zeros(batch.num_rows, dtype=bool)
-    columns = [batch.column(name) for name in names]
-    for column in columns:
-        codes = column.indices.to_numpy(zero_copy_only=False)
-        changes[1:] |= codes[1:] != codes[:-1]
+    changes, columns = key_changes(batch, names), [batch.column(name) for name in names]
     changes[0] = tuple(column[0].as_py() for column in columns) != before
     return np.flatnonzero(changes), tuple(column[-1].as_py() for column in columns)
 

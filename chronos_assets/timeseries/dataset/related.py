@@ -37,6 +37,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Alignment, Frequency, Grid
 from chronos_assets.params.attributes import Filling
 from chronos_assets.system import document_digest, file_digest
+from chronos_assets.timeseries.dataset.series_keys import key_changes
 from chronos_assets.timeseries.dataset.shards import (
     MANIFEST,
     ROW_GROUP,
@@ -241,12 +242,7 @@ def _pieces(
     if not batch.num_rows:
         return
     texts = [batch.column(name) for name in keys]
-    changes = np.zeros(batch.num_rows, dtype=bool)
-    changes[0] = True
-    for column in texts:
-        codes = column.indices.to_numpy(zero_copy_only=False)
-        changes[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(changes)
+    starts = np.flatnonzero(key_changes(batch, keys))
     moments = batch.column("timestamp").to_numpy(zero_copy_only=False).astype("datetime64[us]")
     firsts = grid.ordinal(moments[starts]).tolist()
     values = {attribute.name: _values(batch.column(attribute.name), attribute.kind) for attribute in attributes}

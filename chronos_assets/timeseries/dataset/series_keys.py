@@ -1,6 +1,6 @@
 """Keys of series, and categories, between Arrow and numpy.
 
-Here: what an import of covariates reads and writes of them. Elsewhere: what it makes of them (`related_importing`).
+Here: what files of series have of them. Elsewhere: what an import of covariates makes of them (`related_importing`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,16 @@ Key = tuple[str, ...]
 def key_list(keys: pa.Table) -> list[Key]:
     """The rows of a table of key columns."""
     return list(zip(*(column.to_pylist() for column in keys.columns), strict=True))
+
+
+def key_changes(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Which rows of a batch have another key than the row before them, as the first has."""
+    changes = np.zeros(batch.num_rows, dtype=bool)
+    changes[:1] = True
+    for name in names:
+        codes = batch.column(name).indices.to_numpy(zero_copy_only=False)
+        changes[1:] |= codes[1:] != codes[:-1]
+    return changes
 
 
 def keys_of(files: Iterable[Path | bytes], dimensions: Sequence[str]) -> list[Key]:

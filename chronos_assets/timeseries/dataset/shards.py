@@ -31,6 +31,7 @@ from pydantic import TypeAdapter
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.dataset.series_keys import key_changes
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -384,12 +385,7 @@ def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:
     target = batch.column("target").to_numpy(zero_copy_only=False)
     filled = batch.column("filled").to_numpy(zero_copy_only=False)
     columns = [batch.column(name) for name in names]
-    changes = np.zeros(batch.num_rows, dtype=bool)
-    changes[0] = True
-    for column in columns:
-        codes = column.indices.to_numpy(zero_copy_only=False)
-        changes[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(changes)
+    starts = np.flatnonzero(key_changes(batch, names))
     for start, end in zip(starts, np.append(starts[1:], batch.num_rows), strict=True):
         key = tuple(column[int(start)].as_py() for column in columns)
         yield Series(key, timestamps[start:end], target[start:end], filled[start:end])
