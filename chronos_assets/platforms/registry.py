@@ -132,6 +132,14 @@ def new_version(
     return replace(made, document=json.loads(encode(made))["document"])
 
 
+def check_undecided(version: PackageVersion, expected: Approval | None) -> None:
+    """Refuse a decision that was made about another status than the version has by now. Raises RegistryError."""
+    if expected is not None and version.status != expected:
+        raise RegistryError(
+            f"{version.name} is {version.status}, no longer {expected}: someone else decided; look at it again"
+        )
+
+
 def with_status(version: PackageVersion, status: Approval, *, reason: str, by: str, at: str = "") -> PackageVersion:
     """A version after a decision; what was decided before stays in its history."""
     line = one_line(reason)

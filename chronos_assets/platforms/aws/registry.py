@@ -44,6 +44,7 @@ from chronos_assets.platforms.registry import (
     RegistryError,
     check_group,
     check_status,
+    check_undecided,
     decode,
     encode,
     iso_time,
@@ -162,10 +163,7 @@ class SageMakerRegistry:
                 reported = listed(group, [item.version for item in there])
                 raise RegistryError(f"there is no version {version} of {group}: {reported}")
             before = known.version
-            if expected is not None and before.status != expected:
-                raise RegistryError(
-                    f"{before.name} is {before.status}, no longer {expected}: someone else decided; look at it again"
-                )
+            check_undecided(before, expected)
             after = with_status(before, status, reason=reason, by=by)
             self._update(known, after)
             self._write(known, after)

@@ -29,6 +29,7 @@ from chronos_assets.platforms.registry import (
     RegistryError,
     check_group,
     check_status,
+    check_undecided,
     decode,
     encode,
     listed,
@@ -105,10 +106,7 @@ class LocalRegistry:
             raise RegistryError(f"there is no version {version} of {group}: {listed(group, self.versions(group))}")
         with locked_file(folder / ".lock"):
             before = _read(folder / f"{version}.json", group, version)
-            if expected is not None and before.status != expected:
-                raise RegistryError(
-                    f"{before.name} is {before.status}, no longer {expected}: someone else decided; look at it again"
-                )
+            check_undecided(before, expected)
             after = with_status(before, status, reason=reason, by=by)
             os.replace(_write_incoming(folder, after), folder / f"{version}.json")
             sync(folder)
