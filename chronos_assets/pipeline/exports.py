@@ -7,11 +7,11 @@ Here: which partitions they show, when they are made again, where they go. Elsew
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
 MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
 _MADE_FROM = "made_from"
 
+_Window = TypeVar("_Window")
 _write = partial(write_json, ensure_ascii=False, allow_nan=False)
 
 
@@ -77,15 +78,22 @@ def backtest_partitions(state: GroupState, scored: list[_Scored]) -> list[_Score
     The n-th window starts n times the offset before the end of the data, or where partitions don't end there, as little
     before that as possible. There are fewer windows where no partition that is old enough has been scored.
     """
+    newest_first = sorted(scored, key=lambda one: (one.first, one.key), reverse=True)
+    return windows_of_backtest(state, ((one.first - 1, one) for one in newest_first))
+
+
+def windows_of_backtest(state: GroupState, newest_first: Iterable[tuple[int, _Window]]) -> list[_Window]:
+    """Those of the windows, each beside the number of its last observed period, of a backtest, oldest first."""
     params = state.params
     _, last = state.require_manifest().span(params.grid)
     offset = params.backtest.offset or params.horizon
-    found: list[_Scored] = []
-    for one in sorted(scored, key=lambda one: (one.first, one.key), reverse=True):
-        if len(found) == params.backtest.windows:
+    due = [last - number * offset for number in range(1, params.backtest.windows + 1)]
+    found: list[_Window] = []
+    for observed, window in newest_first:
+        if len(found) < len(due) and observed <= due[len(found)]:
+            found.append(window)
+        if len(found) == len(due):
             break
-        if one.first <= last + 1 - (len(found) + 1) * offset:
-            found.append(one)
     return found[::-1]
 
 

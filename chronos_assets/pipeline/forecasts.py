@@ -24,6 +24,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import known_after, last_instant, reading_parameters, shards_of
+from chronos_assets.pipeline.exports import windows_of_backtest
 from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
@@ -469,17 +470,7 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
 
 def evaluation_windows(state: GroupState) -> tuple[Window, ...]:
     """The windows that `EvaluationParameters` ask for, oldest first; see `pipeline.exports.backtest_partitions`."""
-    params = state.params
-    _, last = state.require_manifest().span(params.grid)
-    offset = params.backtest.offset or params.horizon
-    due = [last - number * offset for number in range(1, params.backtest.windows + 1)]
-    found: list[Window] = []
-    for k, window in _past_windows(state, _newest_window(state)):
-        if len(found) < len(due) and k <= due[len(found)]:
-            found.append(window)
-        if len(found) == len(due):
-            break
-    return tuple(reversed(found))
+    return tuple(windows_of_backtest(state, _past_windows(state, _newest_window(state))))
 
 
 def _newest_window(state: GroupState) -> Window:
