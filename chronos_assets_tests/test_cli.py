@@ -165,7 +165,8 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
         (tested,) = answer["PredictorEvaluationResults"][0]["TestWindows"]
         assert f"{tested['Metrics']['AverageWeightedQuantileLoss']:.4f}" in rows["gate"]
         assert tested["Metrics"]["ErrorMetrics"][0].keys() == {"ForecastType", "RMSE", "WAPE", "MAPE", "MASE"}
-        rejected = ask("model", "reject", "1", "--reason", "just so", *arguments)
+        with forks.forked_endpoints():
+            rejected = ask("model", "reject", "1", "--reason", "just so", *arguments)
         assert rejected.returncode == 0, rejected.stderr
         assert "just so" in rejected.stdout
         assert "zero-shot" in ask("endpoint", "status", *arguments).stdout

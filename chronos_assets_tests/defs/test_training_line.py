@@ -3,11 +3,9 @@
 import json
 import random
 import re
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -18,7 +16,6 @@ from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline import model_in_use, serving, training, tuning
 from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
 from chronos_assets.pipeline.tuning import read_tuned
-from chronos_assets.platforms.local import endpoints
 from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.defs.test_sensors import Daemon
@@ -53,14 +50,9 @@ def put_params(line: Line, **changes: Any) -> None:
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    """A line whose endpoint's servers are forked: that they start cold is tested with the command and with endpoints."""
-    if forks.there_are():
-        starting = SimpleNamespace(
-            Popen=forks.ForkedServer, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
-        )
-        monkeypatch.setattr(endpoints, "subprocess", starting)
-    with dg.DagsterInstance.ephemeral() as instance:
+def line(tmp_path: Path) -> Iterator[Line]:
+    """A line whose endpoint's servers are forked."""
+    with forks.forked_endpoints(), dg.DagsterInstance.ephemeral() as instance:
         made = make_line(tmp_path / "store", instance, model=str(folder_of("bolt")))
         put_params(made)
         made.put("train/demand.csv", noisy_rows(10))

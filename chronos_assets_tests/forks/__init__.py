@@ -18,9 +18,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, TextIO
+from unittest import mock
 
 from chronos_assets.platforms.local import forkserver, processes, warm_workers
 from chronos_assets.platforms.local.processes import workload_environment
@@ -151,6 +153,16 @@ class ForkedServer:
     def kill(self) -> None:
         """End it at once."""
         os.kill(self._process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def forked_endpoints() -> Iterator[None]:
+    """Have the servers of local endpoints forked: that they start cold is tested with the command and with containers."""
+    from chronos_assets.platforms.local import endpoints  # the server of the session needs none of it
+
+    starting = SimpleNamespace(Popen=ForkedServer, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired)
+    with mock.patch.object(endpoints, "subprocess", starting) if there_are() else nullcontext():
+        yield
 
 
 def run(

@@ -30,6 +30,7 @@ from chronos_assets.workloads.serve import (
     main,
     parse_settings,
 )
+from chronos_assets_tests import forks
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.models.tiny import folder_of, save_bolt
 from chronos_assets_tests.ports import free_port
@@ -59,7 +60,8 @@ def deployed(endpoints):
     request = EndpointRequest(
         "demand", folder_of("bolt"), "demand/3", "abc", GOLDEN, {"prediction_length": 4, "batch_wait_ms": 5}, FORECASTS
     )
-    return endpoints.deploy(request, logging.getLogger(__name__))
+    with forks.forked_endpoints():
+        return endpoints.deploy(request, logging.getLogger(__name__))
 
 
 @pytest.fixture(scope="module")
