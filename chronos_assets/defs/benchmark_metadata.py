@@ -28,13 +28,7 @@ _COLUMN_TYPES = {
 def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
     """The figure first, then the aggregates, then the scores of every set."""
     from chronos_assets.benchmark.report import small_figure
-    from chronos_assets.benchmark.scores import (
-        AGGREGATE_COLUMNS,
-        RESULT_COLUMNS,
-        aggregate,
-        aggregate_row,
-        result_row,
-    )
+    from chronos_assets.benchmark.scores import AGGREGATE_COLUMNS, RESULT_COLUMNS, aggregate, aggregate_row, result_row
 
     aggregates = aggregate([*made.results, *made.published])
     values: metadata.Metadata = {

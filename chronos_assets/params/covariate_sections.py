@@ -18,13 +18,7 @@ from chronos_assets.calendar.holidays import (
     known_subdivisions,
     parse_day,
 )
-from chronos_assets.params.attributes import (
-    Attribute,
-    AttributeType,
-    CovariateSchema,
-    MetadataParams,
-    RelatedParams,
-)
+from chronos_assets.params.attributes import Attribute, AttributeType, CovariateSchema, MetadataParams, RelatedParams
 from chronos_assets.params.columns import item_of
 from chronos_assets.params.document import MISSING, Findings, Section, nearest
 from chronos_assets.params.filling_sections import read_related_filling

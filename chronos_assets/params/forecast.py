@@ -17,13 +17,7 @@ from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.calendar.time_zones import changes_clock
 from chronos_assets.calendar.timestamp_format import DEFAULT_FORMAT, has_offset
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.attributes import (
-    Aggregation,
-    Attribute,
-    Filling,
-    MetadataParams,
-    RelatedParams,
-)
+from chronos_assets.params.attributes import Aggregation, Attribute, Filling, MetadataParams, RelatedParams
 from chronos_assets.params.covariate_documents import (
     attributes_document,
     chronos_covariates_document,

@@ -50,14 +50,7 @@ from chronos_assets.params.columns import (
 )
 from chronos_assets.params.covariate_inference import offers
 from chronos_assets.params.draft import draft_of, skeleton
-from chronos_assets.params.forecast import (
-    DOMAINS,
-    NAME_PATTERN,
-    Domain,
-    ForecastParams,
-    ParamsError,
-    to_document,
-)
+from chronos_assets.params.forecast import DOMAINS, NAME_PATTERN, Domain, ForecastParams, ParamsError, to_document
 from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
 from chronos_assets.params.overlaps import Overlap, check_versions, find_overlap, versions

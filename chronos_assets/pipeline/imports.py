@@ -261,12 +261,7 @@ def _outcome(
     plan: ImportPlan, given: Sequence[ObjectInfo], result: JobResult
 ) -> ImportReport[Any, Any] | ChronosAssetsError:
     """What a job left, or why it left nothing."""
-    from chronos_assets.timeseries.import_task import (
-        REPORT,
-        ImportRefusedError,
-        MoreFilesNeededError,
-        load_outcome,
-    )
+    from chronos_assets.timeseries.import_task import REPORT, ImportRefusedError, MoreFilesNeededError, load_outcome
 
     if changed := _changed_since(plan.listed(), given, plan.table):
         return ImportRefusedError(changed)

@@ -17,14 +17,7 @@ from pydantic import PlainValidator
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.container.contract import WorkloadError, Workspace
-from chronos_assets.container.parameters import (
-    Count,
-    CountOrNone,
-    FrequencyText,
-    SomeLevels,
-    checked,
-    read_parameters,
-)
+from chronos_assets.container.parameters import Count, CountOrNone, FrequencyText, SomeLevels, checked, read_parameters
 from chronos_assets.models.quantiles import is_integral
 from chronos_assets.params.predictor import PredictorParams
 from chronos_assets.predictors.covariates import open_covariates

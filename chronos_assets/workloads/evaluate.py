@@ -49,12 +49,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
-from chronos_assets.models.checkpoints import (
-    ModelDescription,
-    ModelError,
-    QuantileRangeError,
-    check_quantiles,
-)
+from chronos_assets.models.checkpoints import ModelDescription, ModelError, QuantileRangeError, check_quantiles
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, WindowTask, open_data, parse_request
@@ -62,9 +57,7 @@ from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.series_keys import Key
-from chronos_assets.timeseries.dataset.shards import (
-    seeded_digest,
-)
+from chronos_assets.timeseries.dataset.shards import seeded_digest
 from chronos_assets.timeseries.scoring.baselines import (
     MAX_TRIED_SERIES,
     Baseline,

@@ -80,10 +80,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.processes import divided
-from chronos_assets.models.checkpoints import (
-    ModelDescription,
-    check_quantiles,
-)
+from chronos_assets.models.checkpoints import ModelDescription, check_quantiles
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates

@@ -19,12 +19,7 @@ from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequen
 from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, ParamsError, to_document
 from chronos_assets.params.headers import column_name, looks_like_header
-from chronos_assets.params.inference import (
-    InferenceError,
-    default_horizon,
-    infer,
-    is_value,
-)
+from chronos_assets.params.inference import InferenceError, default_horizon, infer, is_value
 from chronos_assets.params.reader import parse_params
 
 EVERY_FREQUENCY = [Frequency(n, unit) for unit in Unit for n in range(1, MAX_MULTIPLE[unit] + 1)]

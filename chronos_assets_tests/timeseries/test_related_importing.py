@@ -16,11 +16,7 @@ from chronos_assets.params.attributes import Attribute, CovariateSchema, Related
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import related_source, target_source
-from chronos_assets.timeseries.dataset.related import (
-    RelatedManifest,
-    RelatedSeries,
-    iter_related,
-)
+from chronos_assets.timeseries.dataset.related import RelatedManifest, RelatedSeries, iter_related
 from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles

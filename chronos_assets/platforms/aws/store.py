@@ -23,13 +23,7 @@ from chronos_assets.partition_folders import NoFolderError, at_either, by_folder
 from chronos_assets.platforms.aws.bucket import S3Objects
 from chronos_assets.platforms.aws.cache import Cache
 from chronos_assets.platforms.aws.multipart_copy import S3Limits
-from chronos_assets.platforms.aws.pointers import (
-    POINTERS,
-    Pointer,
-    Version,
-    parse_pointer,
-    version_key,
-)
+from chronos_assets.platforms.aws.pointers import POINTERS, Pointer, Version, parse_pointer, version_key
 from chronos_assets.platforms.aws.publishing import CONCURRENCY, LEFTOVER_SECONDS, Publisher
 from chronos_assets.platforms.store import MANIFEST, ObjectInfo, StoreError, check_key
 from chronos_assets.system import text_digest

@@ -51,13 +51,7 @@ from chronos_assets.platforms.endpoints import (
 )
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import WORKLOADS, check_job_name
-from chronos_assets.platforms.local.processes import (
-    ask_ps,
-    failure_reason,
-    log_tail,
-    start_time,
-    workload_environment,
-)
+from chronos_assets.platforms.local.processes import ask_ps, failure_reason, log_tail, start_time, workload_environment
 from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
 from chronos_assets.store_layout import ENDPOINTS_KEY

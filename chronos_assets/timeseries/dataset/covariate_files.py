@@ -23,12 +23,7 @@ from chronos_assets.timeseries.dataset.file_reading import Batches, read_files, 
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_unit
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.resources import Resources
-from chronos_assets.timeseries.dataset.train_files import (
-    CovariateReading,
-    FileContents,
-    RenamedColumns,
-    TrainFile,
-)
+from chronos_assets.timeseries.dataset.train_files import CovariateReading, FileContents, RenamedColumns, TrainFile
 
 if TYPE_CHECKING:
     from chronos_assets.params.attributes import Attribute

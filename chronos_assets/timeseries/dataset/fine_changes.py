@@ -19,13 +19,7 @@ from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.dataset_before import DatasetBefore, FullImportNeededError
 from chronos_assets.timeseries.dataset.gridding import Cells, Condensed, LeftOut, Rule
 from chronos_assets.timeseries.dataset.import_memory import WrittenWhole
-from chronos_assets.timeseries.dataset.import_passes import (
-    Cut,
-    ImportPasses,
-    Settled,
-    hash_range,
-    row_note,
-)
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range, row_note
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.row_cells import RowCells, recalled, with_rows_of
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, tail_start

@@ -45,13 +45,7 @@ from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, S
 from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import Placing, moments_matter, place_rows
-from chronos_assets.timeseries.dataset.shard_writing import (
-    ShardForm,
-    grid_rows,
-    rows_digest,
-    split,
-    tail_start,
-)
+from chronos_assets.timeseries.dataset.shard_writing import ShardForm, grid_rows, rows_digest, split, tail_start
 from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary

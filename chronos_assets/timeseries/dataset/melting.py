@@ -22,12 +22,7 @@ from chronos_assets.params.spread_timestamps import Spread, spread_timestamp
 from chronos_assets.params.timestamp_columns import is_dated, timestamp_readings
 from chronos_assets.params.wide_times import WideTimes, wide_times
 from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
-from chronos_assets.timeseries.dataset.duckdb_sql import (
-    identifier,
-    parquet_argument,
-    scratch_connection,
-    text_literal,
-)
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, scratch_connection, text_literal
 from chronos_assets.timeseries.dataset.sampling import Sample, csv_form, sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 

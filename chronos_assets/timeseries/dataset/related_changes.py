@@ -29,14 +29,7 @@ from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rule_of
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
-from chronos_assets.timeseries.dataset.shards import (
-    MANIFEST,
-    DatasetError,
-    Manifest,
-    Shard,
-    shard_name,
-    tail_name,
-)
+from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest, Shard, shard_name, tail_name
 
 if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams

@@ -25,22 +25,12 @@ from typing import TYPE_CHECKING
 
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
-from chronos_assets.timeseries.dataset.covariate_files import (
-    CovariateRows,
-    CovariateSource,
-    SourceReader,
-    read_source,
-)
+from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader, read_source
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError
 from chronos_assets.timeseries.dataset.file_changes import ReadChanges
 from chronos_assets.timeseries.dataset.import_report import ImportReport, import_into
 from chronos_assets.timeseries.dataset.related import RelatedManifest
-from chronos_assets.timeseries.dataset.related_changes import (
-    RelatedChanges,
-    noted,
-    read_source_changes,
-    related_recipe,
-)
+from chronos_assets.timeseries.dataset.related_changes import RelatedChanges, noted, read_source_changes, related_recipe
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, related_columns
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard

@@ -40,12 +40,7 @@ from chronos_assets.timeseries.dataset.csv_records import (
     scan_records,
     unreadable,
 )
-from chronos_assets.timeseries.dataset.duckdb_sql import (
-    identifier,
-    parquet_argument,
-    scratch_connection,
-    text_literal,
-)
+from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, scratch_connection, text_literal
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 SAMPLE_ROWS = 20_000
