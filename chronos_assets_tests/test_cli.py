@@ -253,7 +253,7 @@ def test_validate_tells_everything_at_once(tmp_path: Path, data: Path, ask: Call
     broken["Predictor"]["FeaturizationConfig"]["ForecastFrequency"] = "fortnightly"
     broken["Surprise"] = 1
     (data / "params.json").write_text(json.dumps(broken))
-    bad = ask("validate", str(data / "params.json"))
+    bad = ask("validate", str(data))
     assert bad.returncode == 1
     for text in ("ForecastHorizon", "-3", "fortnightly", "Surprise"):
         assert text in bad.stderr

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
 
 
-def validate(path: Annotated[Path, typer.Argument(help="The params.json to check.")]) -> int:
+def validate(path: Annotated[Path, typer.Argument(help="The params.json to check, or its folder.")]) -> int:
     """Report everything that is wrong with a params.json, at once."""
     from chronos_assets.params.forecast import ParamsError
     from chronos_assets.params.reader import load_params
     from chronos_assets.pipeline.training_limits import beyond_the_model
 
+    if path.is_dir():
+        path /= "params.json"
     try:
         params = load_params(path.read_bytes(), source=str(path))
     except ParamsError as error:

@@ -65,9 +65,10 @@ _IDENTIFYING = frozenset(
     }
 )
 # Words of the names of columns that say something of their row, and name no series.
-_REMARKS = frozenset(
+_STATUS = frozenset({"status"})
+_REMARKS = _STATUS | frozenset(
     {
-        *("status", "version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
+        *("version", "revision", "rev", "comment", "comments", "note", "notes", "remark", "remarks"),
         *("created", "updated", "modified", "changed", "loaded", "exported", "extracted", "extract"),
         *("imported", "inserted", "ingested", "snapshot", "asof", "filename", "bemerkung", "kommentar"),
     }
@@ -243,6 +244,11 @@ def last_word(name: str) -> str:
 def is_remark(name: str) -> bool:
     """Whether a column is named as a remark on its row: a status, a version, the date of an export."""
     return has_word(name, _REMARKS) or (has_word(name, _TRADE) and last_word(name) not in _TRADED)
+
+
+def is_status(name: str) -> bool:
+    """Whether a remark may be one on what is counted (open and closed tickets) and not only on its row (a version)."""
+    return has_word(name, _STATUS)
 
 
 def has_word(name: str, words: frozenset[str]) -> bool:

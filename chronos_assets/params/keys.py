@@ -11,8 +11,8 @@ The rules:
   it into series that are as full: then it names them, unless these take turns, which leaves both readings.
 - A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is a part of
   the time (a weekday, a month, an hour).
-- What is named as a remark on the row (a status, a version) is a part of a key only where nothing else is, and most timestamps
-  have rows of each of its texts, with values of their own: open and closed tickets, no corrections.
+- What is named as a remark on the row (a status, a version) is no part of a key; a status is where nothing else is, and most
+  timestamps have rows of each of its texts, with values of their own: open and closed tickets, no corrections.
 - Numbers are a part of a key by themselves only where their name says that they stand for something (Store, dept_id).
 - Where more than a few rows repeat a timestamp of their series, nothing is taken: the candidates are named.
 """
@@ -39,6 +39,7 @@ from chronos_assets.params.columns import (
     best_known,
     is_number,
     is_remark,
+    is_status,
     listed,
 )
 from chronos_assets.params.time_parts import is_time_part
@@ -51,6 +52,13 @@ _MOST_KEYS = 3
 # Fewer rows don't make a series; a sample of fewer timestamps doesn't show it.
 _LEAST_ROWS = 3
 _HALF = 0.5
+# Statuses that several rows of one value have.
+_VERSIONS = frozenset(
+    {
+        *("actual", "actuals", "budget", "forecast", "plan", "planned", "estimate", "estimated", "provisional"),
+        *("preliminary", "prelim", "revised", "final", "corrected", "draft", "original"),
+    }
+)
 # How far a correction is from what it corrects: of what values usually differ by.
 NEAR = 0.25
 _ENOUGH_MOMENTS = 20
@@ -257,7 +265,9 @@ def _may_be_key(column: Column, rows: Rows) -> bool:
 
 
 def _is_panel(column: Column, rows: Rows, values: Column) -> bool:
-    """Whether most timestamps have rows of each text, and values of these are no versions of each other."""
+    """Whether a status has rows of each text at most timestamps, and values of these are no versions of each other."""
+    if not is_status(column.header) or any(text.casefold() in _VERSIONS for text in column.distinct):
+        return False
     sums: dict[datetime, dict[str, float]] = {}
     for moment, text, value in zip(rows.times.moments, column.texts, values.texts, strict=True):
         if moment is not None:

@@ -373,7 +373,7 @@ def test_versions_of_a_few_rows_in_one_file_are_not_added_up(status: str) -> Non
 
 
 @pytest.mark.parametrize("items", ["", "a", "ab"])
-@pytest.mark.parametrize("name", ["status", "version", "state", "region", "scenario", "orderStatus"])
+@pytest.mark.parametrize("name", ["status", "state", "region", "scenario", "orderStatus"])
 def test_a_panel_of_statuses_has_a_series_of_each(name: str, items: str) -> None:
     made = [
         [*([item] if items else []), word, f"{day}", f"{5 + day.day % 7 + 20 * (word == 'high')}"]
@@ -386,6 +386,15 @@ def test_a_panel_of_statuses_has_a_series_of_each(name: str, items: str) -> None
     assert sorted(filter(None, [params.item_column, *params.dimensions])) == sorted(keys)
     remark = any(f"{name} tells series apart; if it holds versions" in note for note in params.notes)
     assert remark == (name not in ("state", "region", "scenario"))
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"), [("version", "ab"), ("doc_revision", "12"), ("status", ("actual", "Budget"))]
+)
+def test_versions_of_a_row_are_no_series_however_far_apart(name: str, texts: Sequence[str]) -> None:
+    rows = [["a", text, f"{day}", f"{5 + 20 * (text == texts[0])}"] for text in texts for day in DAYS]
+    with pytest.raises(InferenceError, match=f"what would tell some of them apart is a remark on the row: {name}"):
+        infer(["item_id", name, "date", "qty"], rows)
 
 
 @pytest.mark.parametrize("missing", [0, 30])
