@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
@@ -273,6 +274,7 @@ def test_while_it_is_replaced_every_answer_is_one_version_s(tmp_path: Path) -> N
             tmp_path / "staged" / "forecast.parquet", make_params(), FIRST, {(item,): values for item in items}
         )
         publish_directory(tmp_path / "forecast", tmp_path / "staged")
+        time.sleep(0.05)  # a reader has until the second publishing after the one that it reads
 
     async def scenario(client: httpx.AsyncClient, _: ForecastQueries) -> list[set[float]]:
         done = threading.Event()

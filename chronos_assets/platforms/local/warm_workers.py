@@ -133,7 +133,10 @@ class WarmProcess:
         elif not more:
             # Nobody can tell its status any more: the server was killed. A job without one is none that succeeded.
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+                try:
+                    os.killpg(self.pid, signal.SIGKILL)
+                except ProcessLookupError:  # forked a moment ago, it leads no group yet
+                    os.kill(self.pid, signal.SIGKILL)
             self.returncode = -signal.SIGKILL
         if self.returncode is not None:
             self._connection.close()  # lets the server let go of the job's number

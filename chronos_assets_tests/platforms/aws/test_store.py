@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -255,6 +256,7 @@ def test_readers_see_one_version_while_publishers_alternate(store):
         thread.start()
     for number in range(12):
         store.publish(KEY, stage(store, number))
+        time.sleep(0.1)  # a reader has until the second publishing after the one that it reads
     done.set()
     for thread in readers:
         thread.join()

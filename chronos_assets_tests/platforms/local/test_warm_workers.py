@@ -228,6 +228,14 @@ def test_a_server_that_is_killed_takes_its_jobs_along(bench, monkeypatch):
     workers._process.wait()
 
 
+def test_a_job_that_leads_no_group_yet_ends_with_its_server() -> None:
+    ours, server = socket.socketpair()
+    with subprocess.Popen(["sleep", "600"], stdin=subprocess.PIPE) as job:
+        server.close()
+        assert WarmProcess(job.pid, ours, job.stdin, "sleep").wait() == -signal.SIGKILL
+        assert job.wait() == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("executed", [False, True])
 def test_a_server_ends_with_its_owner_once_its_jobs_have(bench, monkeypatch, executed):
     sleep = "time.sleep(600)"
