@@ -322,7 +322,7 @@ def interrupted(tune, monkeypatch):
 
 
 def test_a_killed_run_attaches_to_its_search(cloud, tuning, tune, interrupted):
-    request = asked(2, max_steps=25, seconds_per_step=0.02)
+    request = asked(2, max_steps=25, seconds_per_step=0.08)
     tuning._client.forward_termination = False  # a process that is killed forwards nothing
     interrupted(cloud, tuning, request)
     assert cloud.jobs[0].status == "InProgress"

@@ -1,5 +1,6 @@
 """The store on a local folder: what lists, what doesn't, what is refused."""
 
+import itertools
 import os
 import threading
 from datetime import UTC, datetime
@@ -199,22 +200,23 @@ def test_a_listing_goes_on_while_files_come_and_go(tmp_path):
     done = threading.Event()
 
     def churn():
-        for turn in range(300):
+        for turn in itertools.count():
             path = tmp_path / "train" / f"sub-{turn % 7}"
             path.mkdir(exist_ok=True)
             (path / "comes.csv").write_bytes(b"x")
             (path / "comes.csv").unlink()
             path.rmdir()
-        done.set()
+            if done.is_set():
+                break
 
     thread = threading.Thread(target=churn)
     thread.start()
-    listings = 0
-    while not done.is_set():
-        assert sum("stays" in info.key for info in store.list("train")) == 300
-        listings += 1
-    thread.join()
-    assert listings > 3
+    try:
+        for _ in range(20):
+            assert sum("stays" in info.key for info in store.list("train")) == 300
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_urls_of_every_kind_open_the_same_folder(tmp_path, monkeypatch):
