@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from chronos_assets.serving.schema import (
     Parameters,
     Schema,
     SeriesInput,
+    check_frequency,
     check_item_id,
     check_joint,
     check_observed,
@@ -35,6 +36,7 @@ from chronos_assets.serving.schema import (
 
 _CSV_COLUMNS = ("item_id", "timestamp", "target")
 _REQUIRED = ("target",)
+_TOLD_BY = 100  # rows of an item, at most, that its frequency is told by
 
 
 # CSV
@@ -77,7 +79,9 @@ def parse_csv(text: str, schema: Schema) -> Call:
     parameters = schema.defaults
     timed = "timestamp" in columns
     if timed and parameters.freq is None:
-        parameters = replace(parameters, freq=_inferred(series.values()))
+        frequency = _inferred(list(series.values()))
+        check_frequency(frequency, schema, "query.freq")
+        parameters = replace(parameters, freq=frequency)
     elif not timed and parameters.freq is not None:
         raise InvocationError("query.freq", "there is no timestamp column: leave freq out, or add the column")
     check_joint(parameters, schema, "")
@@ -151,22 +155,45 @@ def _csv_series(item_id: str | None, one: _CsvSeries, parameters: Parameters, li
     return SeriesInput(where, values, item_id, start)
 
 
-def _inferred(series: Any) -> Frequency:
-    """The frequency of the first two rows of the first item that has two."""
-    times = next((one.times for one in series if len(one.times) > 1), None)
-    if times is None:
+def _inferred(series: Sequence[_CsvSeries]) -> Frequency:
+    """The frequency that most successive rows are apart, of two as frequent ones the shorter.
+
+    Raises:
+        InvocationError: rows of some item come in other steps than those of others, or it can't be told.
+    """
+    steps = [
+        (one, Counter(map(_step, one.times[:_TOLD_BY], one.times[1:_TOLD_BY]))) for one in series if len(one.times) > 1
+    ]
+    if not steps:
         raise InvocationError("query.freq", "required, since no item has two rows to tell it from")
-    seconds = (times[1] - times[0]).total_seconds()
-    months = 12 * (times[1].year - times[0].year) + times[1].month - times[0].month
+    total = sum((counted for _, counted in steps), Counter[Frequency | None]())
+    frequency = min(total, key=lambda one: (-total[one], math.inf if one is None else one.approximate_seconds))
+    if frequency is None:
+        raise InvocationError("query.freq", "can't be determined from how far rows are apart: give it, as ?freq=h")
+    for one, counted in steps:
+        if counted.total() > 1 and len(counted) == 1 and (other := next(iter(counted))) != frequency:
+            raise InvocationError(
+                f"line {one.lines[0]}",
+                f"the rows of this item come every {other or 'other step'}, those of others every {frequency}: send items of "
+                "one frequency at once, or give freq",
+            )
+    return frequency
+
+
+def _step(time: datetime, following: datetime) -> Frequency | None:
+    """The frequency of which two rows are one period apart; None without one."""
+    months = 12 * (following.year - time.year) + following.month - time.month
+    for number, unit in ((months, Unit.MONTH), (months / 12, Unit.YEAR)):
+        if number >= 1 and number == int(number) and _is_frequency(int(number), unit):
+            frequency = Frequency(int(number), unit)
+            # Before weeks: from February to March are 28 days.
+            if period(time, frequency, 1) == following:
+                return frequency
+    seconds = (following - time).total_seconds()
     for size, unit in ((60, Unit.MINUTE), (3600, Unit.HOUR), (86400, Unit.DAY), (604800, Unit.WEEK)):
         if seconds % size == 0 and _is_frequency(int(seconds // size), unit):
             return Frequency(int(seconds // size), unit)
-    for number, unit in ((months, Unit.MONTH), (months / 12, Unit.YEAR)):
-        if number == int(number) and _is_frequency(int(number), unit):
-            frequency = Frequency(int(number), unit)
-            if period(times[0], frequency, 1) == times[1]:
-                return frequency
-    raise InvocationError("query.freq", "can't be determined from the first two rows: give it, as ?freq=h")
+    return None
 
 
 def _is_frequency(number: int, unit: Unit) -> bool:

@@ -21,6 +21,7 @@ from chronos_assets.serving.schema import (
     Parameters,
     Schema,
     SeriesInput,
+    check_frequency,
     check_item_id,
     check_joint,
     check_observed,
@@ -323,15 +324,17 @@ def _quantile_levels(value: Any, schema: Schema, place: str) -> tuple[float, ...
     return tuple(float(level) for level in value)
 
 
-def _freq(value: Any, _schema: Schema, place: str) -> Frequency:
+def _freq(value: Any, schema: Schema, place: str) -> Frequency:
     if not isinstance(value, str):
         raise InvocationError(place, f'{shown_value(value)}: give the name of a frequency, such as "h" or "D"')
     anchored = _ANCHORED.fullmatch(value.strip())
     try:
         # Where pandas' anchors put a period, `start` says.
-        return Frequency.parse(anchored[1] if anchored else value[:60])
+        frequency = Frequency.parse(anchored[1] if anchored else value[:60])
     except ValueError as error:
         raise InvocationError(place, str(error)) from None
+    check_frequency(frequency, schema, place)
+    return frequency
 
 
 def _cross_learning(value: Any, _schema: Schema, place: str) -> bool:

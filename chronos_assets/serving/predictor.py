@@ -111,6 +111,7 @@ class BatchPredictor:
         """
         parameters = call.parameters
         for series in call.inputs:
+            self._check_start(series)
             self._check_texts(series)
         if call.together or (call.covariates and not self.reads_covariates):
             longest = self.model.description.block_length
@@ -124,6 +125,19 @@ class BatchPredictor:
         # How many paths are sampled follows from the levels, so that only calls for the same can share a pass.
         levels = tuple(sorted(parameters.quantile_levels)) if self._samples else None
         return Key(parameters.prediction_length, levels), [Item((series,), call) for series in call.inputs]
+
+    def _check_start(self, series: SeriesInput) -> None:
+        """See that the calendar and holidays of a start with an offset are those of the data's clock, which isn't known here.
+
+        Raises:
+            InvocationError: they are not.
+        """
+        if self.reads_covariates and series.start is not None and series.start.utcoffset():
+            raise InvocationError(
+                f"{series.place}.start",
+                "has an offset, by which hours and holidays could be those of another day: write the time as the clock of the "
+                "train files has it, without an offset (in UTC, where their times have offsets)",
+            )
 
     def _check_texts(self, series: SeriesInput) -> None:
         """See that a what-if has no text that moves nothing, since nothing is known of what it does.
@@ -206,7 +220,7 @@ class BatchPredictor:
         }
         past = {name: values for name, values in one.past_covariates.items() if name not in known}
         if one.start is not None and frequency is not None:
-            known |= self._beside.columns(frequency, one.start, periods + horizon)
+            known |= self._beside.columns(frequency, one.start.replace(tzinfo=None), periods + horizon)
         if not (known or past):
             return Covariates()
         return Covariates(periods, past, known, self._beside.of(self._key(one)[0]))

@@ -97,6 +97,7 @@ class Schema:
         defaults: of parameters that a request doesn't give.
         attributes: that a predictor's regression on covariates reads: kind (`number`, `category`) by name; empty without one.
         past_only: those of them that aren't known in advance.
+        seasons: periods of those that a predictor's members follow; None where the model is no predictor.
     """
 
     model: str
@@ -106,6 +107,7 @@ class Schema:
     defaults: Parameters = Parameters()
     attributes: Mapping[str, str] = field(default_factory=dict)
     past_only: frozenset[str] = frozenset()
+    seasons: tuple[int, ...] | None = None
 
 
 Covariates = Mapping[str, NDArray[Any]]
@@ -288,6 +290,23 @@ def check_joint(parameters: Parameters, schema: Schema, place: str) -> None:
             f"{place}parameters.cross_learning",
             f"{schema.model} forecasts each series alone: write false, or serve a Chronos-2 model",
         )
+
+
+def check_frequency(frequency: Frequency, schema: Schema, place: str) -> None:
+    """Refuses series of another frequency than the predictor's: its seasons would be taken for theirs."""
+    own = frequency.candidate_seasons
+    if schema.seasons is not None and own != schema.seasons:
+        raise InvocationError(
+            place,
+            f"{frequency}: {schema.model} was learned from series with {_seasons_text(schema.seasons)}, series of {frequency} "
+            f"have {_seasons_text(own)}: send series of the frequency that it was learned from",
+        )
+
+
+def _seasons_text(seasons: tuple[int, ...]) -> str:
+    if not seasons:
+        return "no season"
+    return f"{'seasons' if len(seasons) > 1 else 'a season'} of {' and '.join(map(str, seasons))} periods"
 
 
 def last_period(start: datetime, frequency: Frequency, count: int, place: str) -> datetime:

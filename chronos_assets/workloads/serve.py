@@ -213,6 +213,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
         Limits(max_body_bytes=settings.max_body_bytes, max_answer_values=settings.max_answer_values),
         _defaults_within(Parameters(), description.quantile_range),
         *(ensemble.predictor.requested if ensemble is not None else ({}, frozenset())),
+        seasons=ensemble.predictor.seasons if ensemble is not None else None,
     )
     try:
         schema = replace(schema, defaults=parse_parameters(settings.defaults, schema))

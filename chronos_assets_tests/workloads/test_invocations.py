@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -245,9 +246,52 @@ def test_csv_may_be_the_target_alone():
         ("2023-01-01", "2024-01-01", "Y"),
     ],
 )
-def test_csv_tells_its_frequency_by_its_first_rows(first, second, frequency):
+def test_csv_tells_its_frequency_by_two_rows(first, second, frequency):
     (call,) = parse(f"a,{first},1\na,{second},2\n".encode(), CSV, BOLT)
     assert str(call.parameters.freq) == frequency
+
+
+@pytest.mark.parametrize(
+    ("days", "frequency", "periods"),
+    [
+        ("2024-01-01 2024-01-03 2024-01-04", "D", 4),  # a gap at the beginning
+        ("2024-01-05 2024-01-08 2024-01-09 2024-01-10", "D", 6),  # working days
+        ("2023-02-28 2023-03-31 2023-04-30", "M", 3),
+        ("2023-01-02 2023-01-30 2023-02-27 2023-03-27", "4W", 4),  # of which one step is a month
+        ("2022-12-04 2023-01-01 2023-02-01 2023-03-01", "M", None),
+    ],
+)
+def test_csv_tells_its_frequency_by_most_of_the_rows(days, frequency, periods):
+    body = "".join(f"a,{day},1\n" for day in days.split()).encode()
+    if periods is None:
+        assert f"periods of {frequency} after line 1" in refused(body, CSV).message
+        return
+    (call,) = parse(body, CSV, BOLT)
+    assert (str(call.parameters.freq), len(call.inputs[0].target)) == (frequency, periods)
+
+
+def test_items_of_several_frequencies_are_not_taken_for_one_with_gaps():
+    hours = "".join(f"a,2024-01-01T{hour:02}:00,1\n" for hour in range(9))
+    days = "".join(f"b,2024-01-{day:02},1\n" for day in range(1, 5))
+    error = refused(hours + days, CSV)
+    assert error.field == "line 10"
+    assert "the rows of this item come every D, those of others every H" in error.message
+    (call,) = parse((hours + days).encode(), CSV, BOLT, "freq=H")
+    assert [len(item.target) for item in call.inputs] == [9, 73]
+
+
+def test_a_predictor_takes_series_of_the_seasons_that_it_was_learned_from():
+    hourly = Schema("model v3", (0.01, 0.99), joint=False, seasons=(24, 168))
+    series = [{"target": [1, 2], "start": "2024-01-01"}]
+    error = refused(request(series, freq="D"), schema=hourly)
+    assert error.field == "parameters.freq"
+    assert error.message.startswith(
+        "D: model v3 was learned from series with seasons of 24 and 168 periods, series of D have a season of 7 periods"
+    )
+    assert refused("a,2024-01-01,1\na,2024-01-02,1\n", CSV, hourly).field == "query.freq"
+    assert refused(request(series, freq="h"), schema=replace(hourly, seasons=())).message.startswith("H: ")
+    for freq, seasons in (("D", None), ("h", (24, 168)), ("D", (7,)), ("Y", ())):
+        parse(request(series, freq=freq), JSON, replace(hourly, seasons=seasons))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_gone, text_of
+from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_expired, is_gone, text_of
 
 __all__ = ["is_gone"]
 
@@ -48,6 +48,8 @@ def is_taken(error: BaseException) -> bool:
 
 def _fix(error: BaseException) -> str:
     code = code_of(error)
+    if is_expired(error):
+        return ": renew the credentials (`aws sso login`, or a role)"
     if code in _DENIED:
         return ": let the role of Dagster do this, as docker/cloudformation.yaml does"
     if code == "ResourceLimitExceeded":

@@ -27,6 +27,10 @@ _PASSING = frozenset({
 _NO_CAPACITY = frozenset(
     {"ResourceLimitExceeded", "CapacityError", "InsufficientCapacityError", "InsufficientCapacity"}
 )
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_NO_CREDENTIALS = frozenset(
+    {"CredentialRetrievalError", "LoginError", "NoCredentialsError", "SSOError", "TokenRetrievalError"}
+)
 _GONE = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _TAKEN = frozenset({"ResourceInUse", "ResourceInUseException"})
 
@@ -64,7 +68,7 @@ class Timing:
 
 
 class OutOfReach(Exception):
-    """AWS did not answer for too long. What was started there continues."""
+    """AWS did not answer for too long, or knows us no more. What was started there continues."""
 
 
 def waits(first: float, most: float) -> Iterator[float]:
@@ -99,6 +103,12 @@ def is_passing(error: BaseException) -> bool:
     from botocore.exceptions import HTTPClientError
 
     return isinstance(error, NoConnection | HTTPClientError)
+
+
+def is_expired(error: BaseException) -> bool:
+    """Whether the credentials are no longer valid, or can't be had any more: nothing is wrong with what was asked for."""
+    # By their names: not every release of botocore has them all.
+    return code_of(error) in _EXPIRED or any(kind.__name__ in _NO_CREDENTIALS for kind in type(error).__mro__)
 
 
 def is_no_capacity(error: BaseException) -> bool:
@@ -140,13 +150,18 @@ def call_with_retries(call: Callable[[], Any], timing: Timing, *, seconds: float
         seconds: how long to try; `timing.outage` if not given.
 
     Raises:
-        OutOfReach: there was no answer for so long.
+        OutOfReach: there was no answer for so long, or the credentials have expired.
     """
     until = time.monotonic() + (timing.outage if seconds is None else seconds)
     for wait in waits(timing.retry_first, timing.retry_most):
         try:
             return call()
         except Exception as error:
+            if is_expired(error):
+                raise OutOfReach(
+                    f"the AWS credentials are no longer valid ({text_of(error)}): renew them (`aws sso login`, or a role) "
+                    "and run again"
+                ) from error
             if not is_passing(error):
                 raise
             if time.monotonic() + wait > until:

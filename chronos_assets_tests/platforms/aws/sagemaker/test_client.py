@@ -260,12 +260,13 @@ def test_what_sagemaker_refuses_is_a_failure_and_what_it_would_refuse_is_not_ask
     assert not cloud.jobs
 
 
-def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, clients, step, tmp_path):
+@pytest.mark.parametrize("code", ["ThrottlingException", "ExpiredTokenException"])
+def test_when_aws_is_out_of_reach_the_job_goes_on_and_a_retry_finds_it(cloud, clients, step, tmp_path, code):
     request = training(shell(f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"))
     hasty = PipesSageMakerClient(bucket="data", clients=clients, timing=replace(QUICK, outage=0.1))
 
     def lose(_description):
-        cloud.faults.throttle("DescribeTrainingJob", times=40)
+        cloud.faults.refuse("DescribeTrainingJob", code, "no", times=40)
 
     assert not step(succeed(hasty, request, on_status=once(lose))).success
     assert cloud.job("job").status == "InProgress"

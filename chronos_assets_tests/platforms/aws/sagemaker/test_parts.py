@@ -4,7 +4,7 @@ import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, UnauthorizedSSOTokenError
 from dagster_pipes import decode_param, encode_param
 
 from chronos_assets.platforms.aws.sagemaker import faults
@@ -44,13 +44,15 @@ def test_waits_grow_with_jitter_up_to_the_most():
         (error("ValidationException", "Could not find requested job with name: x"), {"is_gone", "is_refused_stop"}),
         (error("ResourceInUse"), {"is_taken"}),
         (error("AccessDeniedException"), set()),
+        (error("ExpiredTokenException", "The security token included in the request is expired"), {"is_expired"}),
+        (UnauthorizedSSOTokenError(), {"is_expired"}),
         (ValueError("rate exceeded"), set()),
     ],
     # A set as text has another order in each process, and workers must agree on the names of tests.
     ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_errors_are_distinguished(failure, kinds):
-    names = ("is_passing", "is_no_capacity", "is_gone", "is_taken", "is_refused_stop")
+    names = ("is_passing", "is_expired", "is_no_capacity", "is_gone", "is_taken", "is_refused_stop")
     assert {name for name in names if getattr(faults, name)(failure)} == kinds
 
 
