@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from chronos_assets.platforms.aws.refusals import refusals
 from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.timeseries.dataset.duckdb_sql import text_literal
@@ -84,13 +86,15 @@ class Athena:
             AthenaError: the query can't be started, or fails, or takes too long (it is stopped then).
         """
         query = self._start(sql, [literal(value) for value in values])
-        try:
-            self._wait(query)
-        except BaseException:
-            # Nobody would read its result any more.
-            self._client.stop_query_execution(QueryExecutionId=query)
-            raise
-        return list(self._read(query))
+        with refusals(AthenaError, f"Athena query {query} in {self._database}"):
+            try:
+                self._wait(query)
+            except BaseException:
+                # Nobody would read its result any more.
+                with suppress(ClientError, BotoCoreError):
+                    self._client.stop_query_execution(QueryExecutionId=query)
+                raise
+            return list(self._read(query))
 
     @property
     def _client(self) -> Any:
@@ -106,7 +110,7 @@ class Athena:
             request["ExecutionParameters"] = parameters
         try:
             return str(self._client.start_query_execution(**request)["QueryExecutionId"])
-        except ClientError as error:
+        except (ClientError, BotoCoreError) as error:
             raise AthenaError(
                 f"Athena can't start a query in the workgroup {self._workgroup}: {error}; set "
                 "CHRONOS_ATHENA_WORKGROUP to a workgroup with a result location that this identity may use"

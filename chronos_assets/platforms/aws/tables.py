@@ -15,7 +15,7 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
 from chronos_assets.platforms.aws.glue_tables import (
@@ -27,6 +27,7 @@ from chronos_assets.platforms.aws.glue_tables import (
     table_inputs,
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
+from chronos_assets.platforms.aws.refusals import refusals
 from chronos_assets.platforms.store import Store, StoreError, manifest_of
 from chronos_assets.platforms.tables import TABLES, TablesError, item_query
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY
@@ -185,6 +186,9 @@ class AthenaTables:
         """Turn boto3's errors into a `StoreError` that names the database and how to fix it."""
         try:
             yield
+        except BotoCoreError:  # no connection, no credentials
+            with refusals(StoreError, f"asking the Glue database {self._settings.glue_database}"):
+                raise
         except ClientError as error:
             raise StoreError(
                 f"the tables of the Glue database {self._settings.glue_database} can't be brought up to date: {error}; "
@@ -205,12 +209,11 @@ class GlueSql:
     def columns(self, table: str) -> tuple[str, ...]:
         """See `SqlTables.columns`."""
         glue = self._clients("glue")
-        try:
-            found = glue.get_table(DatabaseName=self._database, Name=table)["Table"]
-        except glue.exceptions.EntityNotFoundException:
-            return ()
-        except ClientError as error:
-            raise TablesError(f"Glue's table {self._database}.{table} can't be read: {error}") from error
+        with refusals(TablesError, f"Glue's table {self._database}.{table} can't be read"):
+            try:
+                found = glue.get_table(DatabaseName=self._database, Name=table)["Table"]
+            except glue.exceptions.EntityNotFoundException:
+                return ()
         partitions = found.get("PartitionKeys", [])
         return tuple(column["Name"] for column in [*partitions, *found["StorageDescriptor"]["Columns"]])
 

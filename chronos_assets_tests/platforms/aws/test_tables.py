@@ -368,6 +368,11 @@ def test_queries_that_can_not_be_started_or_take_too_long(twins: Twins) -> None:
     assert len(twins.aws.calls_of("StopQueryExecution")) == 1
     with pytest.raises(AthenaError, match=r"TABLE_NOT_FOUND.*materialize forecast_tables"):
         twins.ask("SELECT * FROM nothing")
+    for operation in ("GetQueryExecution", "GetQueryResults", "StopQueryExecution"):
+        twins.aws.faults.refuse(operation, "AccessDeniedException", "no")
+    for _ in range(2):
+        with pytest.raises(AthenaError, match=r"Athena query \S+ in shop: AccessDeniedException: no: let the role"):
+            twins.ask("SELECT 1")
 
 
 def test_results_of_many_pages_are_read_to_the_end(twins: Twins) -> None:
