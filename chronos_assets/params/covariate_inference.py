@@ -205,7 +205,7 @@ def _clock_notes(params: ForecastParams, times: Times, *, in_utc: bool) -> Itera
 
 
 def _place_notes(params: ForecastParams, series: Sequence[NDArray[np.datetime64]]) -> Iterator[str]:
-    """What rows within weeks, months or years count for, where those of the target begin on other days than the usual.
+    """What rows within periods count for, where those of the target begin at other times than the usual.
 
     Dates of the target that are the last days of months begin periods here, so that rows within a month would count for the
     one after.
@@ -213,23 +213,23 @@ def _place_notes(params: ForecastParams, series: Sequence[NDArray[np.datetime64]
     Raises:
         InferenceError: they might count for other periods than the target's.
     """
-    usual = params.alignment == DEFAULT_ALIGNMENT or params.frequency.unit not in (Unit.WEEK, Unit.MONTH, Unit.YEAR)
     moments = np.concatenate([*series, np.array([], dtype="datetime64[us]")])
-    if usual or not len(moments):
+    if params.alignment == DEFAULT_ALIGNMENT or not len(moments):
         return
     snap = np.timedelta64(round((params.snap_seconds or 0) * 1_000_000), "us")
     starts = params.grid.start(params.grid.ordinal((moments + snap).astype("datetime64[us]")))
     if np.mean(moments <= starts) >= _MOSTLY_REGULAR:
         return
-    first, start = (str(each[0].astype("datetime64[D]")) for each in (moments, starts))
+    first, start = (str(each[0].astype("datetime64[m]")).removesuffix("T00:00") for each in (moments, starts))
     place = (
         f"rows of related/ lie elsewhere in a period than those of train/: {first} would count for the one of {start}"
     )
     if find_rhythm(series).frequency == params.frequency or (
-        params.frequency.unit is not Unit.WEEK and start[-2:] >= "28"
+        params.frequency.unit in (Unit.MONTH, Unit.YEAR) and start[8:10] >= "28"
     ):
-        raise InferenceError(f"{place}; date both by the first day of a period", role=REWRITE)
-    yield f"Guessed: {place}; if the dates of train/ are the last days of periods, write the first."
+        raise InferenceError(f"{place}; date both alike, by the start of a period", role=REWRITE)
+    if params.frequency.unit in (Unit.WEEK, Unit.MONTH, Unit.YEAR):
+        yield f"Guessed: {place}; if the dates of train/ are the last days of periods, write the first."
 
 
 def _reading(readings: Sequence[Times], rows: Rows, series: Sequence[Column], own: str) -> Times:

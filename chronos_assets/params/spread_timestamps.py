@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from chronos_assets.params.columns import Column, last_word
+from chronos_assets.params.columns import Column, has_word, last_word
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3}[- ]\d{2,4}")
@@ -22,6 +22,10 @@ _TIME_BEHIND = re.compile(r".*\d[ T]\d{1,2}:\d\d.*")
 # Different hours of a date, from which on they are hours of a day and not something that happened once on it.
 _SEVERAL = 3
 _HOURS = frozenset({"hour", "hours", "hr", "hod", "stunde", "heure", "hora"})
+# Words of the names of columns that number the parts of a day: time_id, settlement_period, SP, half_hour_no.
+_SLOTS = _HOURS | frozenset({"time", "period", "interval", "slot", "settlement", "sp", "hh", "halfhour", "quarterhour"})
+_SLOTS |= {"viertelstunde", "zeitscheibe", "tranche"}
+_SLOTS_OF_A_DAY = (24, 48, 96, 144, 288)
 _YEARS = frozenset({"year", "yr", "jahr", "annee", "ano"})
 # Months from the first one that a part stands for.
 _PARTS = {
@@ -66,8 +70,26 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
         return Spread((dates[0], clock[0]), "trim({}) || ' ' || trim({})".format)
     hours = [column for column in present if _is_count(column, _HOURS, 24)]
     if not hours or _hours_of_a_date(dates[0], hours[0]) < _SEVERAL:
-        return None
+        return next(filter(None, (_with_slot(dates[0], column) for column in present)), None)
     return _with_hour((dates[0],), "trim({})", hours[0])
+
+
+def _with_slot(date: Column, slot: Column) -> Spread | None:
+    """A date with the number of a part of the day, where a date has nearly all of them: 1 to 48."""
+    if not has_word(slot.header, _SLOTS) or not all(re.fullmatch(r"\d{1,3}", value) for value in slot.present):
+        return None
+    numbers = set(map(int, slot.present))
+    first, usual = min(numbers), _hours_of_a_date(date, slot)
+    count = next((many for many in _SLOTS_OF_A_DAY if usual == many), None)
+    if count is None or first > 1 or max(numbers) >= first + count * 25 / 24:
+        return None
+    # What an hour 1 is is for people to say, and so is the time of an hour that clocks show twice.
+    if len(numbers) > count or (count == 24 and first == 1):
+        return Spread((date, slot), None)
+    minutes = f"to_minutes(CAST({1440 // count} * (CAST(trim({{1}}) AS INTEGER) - {first}) AS BIGINT))"
+    return Spread(
+        (date, slot), f"trim({{0}}) || ' ' || strftime(TIMESTAMP '2000-01-01' + {minutes}, '%H:%M:%S')".format
+    )
 
 
 def _with_hour(date: tuple[Column, ...], joined: str, hour: Column) -> Spread:

@@ -218,7 +218,7 @@ def files_likely_read(task: ImportTask, files: ImportFiles, dataset: Manifest | 
         return [*files.files, *files.train_files]
     if dataset is None:
         return likely_read(files.before, ImportMemory, recipe_of(task.params, task.unpacked), [files.files])
-    params = dataset.resolve(task.params)
+    params = dataset.placing(task.params)
     sources = [source.ordered for source in _sources(params, files, is_related=True)]
     return likely_read(files.before, RelatedMemory, related_recipe(params, dataset, task.unpacked), sources)
 
@@ -247,7 +247,7 @@ def _import_covariates(
     task: ImportTask, files: ImportFiles, output: Path, rejected: Path, resources: Resources
 ) -> ImportReport[Any, Any]:
     dataset = files.beside()
-    params, is_related = manifest_in(dataset).resolve(task.params), task.table == "related_time_series"
+    params, is_related = manifest_in(dataset).placing(task.params), task.table == "related_time_series"
     sources = list(_sources(params, files, is_related=is_related))
     if not is_related:
         return import_metadata(sources, dataset, output=output, rejected=rejected, resources=resources)
@@ -260,6 +260,7 @@ def _import_covariates(
         resources=resources,
         before=files.before,
         only_changes=task.only_changes,
+        found=params.alignment != task.params.alignment,
     )
 
 

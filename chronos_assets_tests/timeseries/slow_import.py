@@ -46,6 +46,7 @@ def whole_periods(rows: Sequence[tuple[str, datetime]], frequency: str) -> set[t
     kept = {(item, start) for item, found in periods.items() for start in found}
     spread = [len(set(times)) > 1 for found in periods.values() for times in found.values()]
     for item, found in periods.items():
+        kept -= {(item, start) for start in not_filled(found, frequency)}
         inner = sorted(found)[1:-1]
         if len(inner) < 3 or sum(len(set(found[start])) > 1 for start in inner) < 0.5 * len(inner):
             continue
@@ -60,17 +61,36 @@ def whole_periods(rows: Sequence[tuple[str, datetime]], frequency: str) -> set[t
         for start, times in found.items():
             together.setdefault(start, []).extend(times)
     inner = sorted(together)[1:-1]
-    if len(inner) < 2 or sum(spread) <= 0.1 * len(spread):
+    if not inner or sum(spread) <= 0.1 * len(spread):
         return kept
     dropped = set()
     for place, gap in ((0, head), (-1, tail)):
         usual = sorted(gap(start, together[start], frequency) for start in inner)
         end = sorted(together)[place]
-        if len(usual) == 2 and usual[0] != usual[1]:
-            continue
-        if gap(end, together[end], frequency) > usual[min(int(0.9 * len(usual)), len(usual) - 1)]:
+        most = usual[min(int(0.9 * len(usual)), len(usual) - 1)]
+        if len(usual) < 3 and (len(usual) == 1 or usual[0] != usual[1]):
+            most += 0.2 * (following(end, frequency) - end)
+        if gap(end, together[end], frequency) > most:
             dropped.add(end)
     return {(item, start) for item, start in kept if start not in dropped}
+
+
+def not_filled(found: dict[datetime, list[datetime]], frequency: str) -> set[datetime]:
+    """The first and the last of a few periods of a series whose rows come evenly, where they don't fill it."""
+    starts = sorted(found)
+    times = sorted(when for each in found.values() for when in each)
+    several = sum(len(set(each)) > 1 for each in found.values())
+    if not 1 < len(starts) < 5 or len(times) < 4 or 2 * several < len(starts):
+        return set()
+    step = (times[-1] - times[0]) // (len(times) - 1)
+    month = step >= timedelta(days=27)
+    slack, rounding = timedelta(days=4 * month), timedelta(microseconds=len(times))
+    even = all(abs(max(w) - min(w) - (len(w) - 1) * step) <= slack + rounding for w in found.values())
+    if not even or 2 * (times[-1] - times[0]) < following(starts[0], frequency) - starts[0]:
+        return set()
+    places = {starts[0]: head(starts[0], found[starts[0]], frequency) >= step}
+    last = tail(starts[-1], found[starts[-1]], frequency) > step + slack
+    return {start for start, short in places.items() if short} | ({starts[-1]} if last else set())
 
 
 def head(start: datetime, times: Sequence[datetime], _frequency: str) -> timedelta:

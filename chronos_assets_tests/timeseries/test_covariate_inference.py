@@ -221,6 +221,12 @@ SATURDAYS = [f"{day}" for day in np.arange("2024-01-06", "2024-12-01", 7, dtype=
         (SATURDAYS, [f"{np.datetime64(time) - 5}" for time in SATURDAYS], "refused"),
         (SATURDAYS, [f"2024-03-{day:02d}" for day in range(1, 29)], "said"),
         ([f"{np.datetime64(time) - 5}" for time in SATURDAYS], SATURDAYS, "used"),
+        (
+            [f"2024-03-{day:02d} 06:00" for day in range(1, 29)],
+            [f"2024-03-{day:02d}" for day in range(1, 29)],
+            "refused",
+        ),
+        ([f"2024-03-{day:02d} 06:00" for day in range(1, 29)], [f"2024-03-07 {h:02d}:00" for h in range(24)], "used"),
     ],
 )
 def test_rows_within_periods_count_for_the_targets_period(train: list[str], related: list[str], way: str) -> None:
@@ -228,7 +234,7 @@ def test_rows_within_periods_count_for_the_targets_period(train: list[str], rela
     cells = [[time, f"{place * place % 5}"] for place, time in enumerate(related)]
     if way == "refused":
         with pytest.raises(
-            InferenceError, match=r"would count for the one of .* date both by the first day of a period"
+            InferenceError, match=r"would count for the one of .* date both alike, by the start of a period"
         ):
             with_related(params, ["date", "temp"], cells)
         return

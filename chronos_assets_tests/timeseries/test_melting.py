@@ -97,6 +97,11 @@ def rows_of(path: Path) -> list[str]:
 SPREAD = {
     "date and time": ("Date;Time;load\n", [f"{1 + n // 24}/1/2007;{n % 24:02d}:00:00;{n}.5\n" for n in range(72)]),
     "date and hour": ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24},{n}.5\n" for n in range(72)]),
+    "date and half-hour": (
+        "date,time_id,load\n",
+        [f"2024-01-{1 + n // 48:02d},{n % 48 + 1},{n}.5\n" for n in range(144)],
+    ),
+    "date and quarter": ("date,SP,load\n", [f"2024-01-{1 + n // 96:02d},{n % 96},{n}.5\n" for n in range(288)]),
     "year and month": ("year,month,load\n", [f"{2018 + n // 12},{n % 12 + 1},{n}.5\n" for n in range(72)]),
     "year and quarter": ("year,quarter,load\n", [f"{2000 + n // 4},{n % 4 + 1},{n}.5\n" for n in range(72)]),
     "year, month and day": ("year,month,day,load\n", [f"2024,{1 + n // 28},{n % 28 + 1},{n}.5\n" for n in range(56)]),
@@ -108,6 +113,8 @@ SPREAD = {
     [
         ("date and time", "1/1/2007 01:00:00", "H"),
         ("date and hour", "2024-01-01 01:00:00", "H"),
+        ("date and half-hour", "2024-01-01 00:30:00", "30min"),
+        ("date and quarter", "2024-01-01 00:15:00", "15min"),
         ("year and month", "2018-02-01", "M"),
         ("year and quarter", "2000-04-01", "3M"),
         ("year, month and day", "2024-01-02", "D"),
@@ -232,6 +239,12 @@ def test_parts_of_a_time_by_their_names(header: list[str], times: list[str] | No
     ("header", "rows"),
     [
         ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
+        ("date,time_id,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
+        (
+            "date,period,load\n",  # clocks are put back on the third day
+            [f"2024-10-{25 + n // 48},{n % 48 + 1},{n}\n" for n in range(144)]
+            + ["2024-10-27,49,1\n", "2024-10-27,50,1\n"],
+        ),
         ("year,week,load\n", [f"{2018 + n // 52},{n % 52 + 1},{n}\n" for n in range(150)]),
     ],
 )

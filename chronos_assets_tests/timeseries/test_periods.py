@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
@@ -101,6 +101,14 @@ class TestUnfinished:
         found, _ = imported(drop, daily("2021-06-24", 1200, value=1.0), declared("Y"))
         assert found["a"] == {"2022-01-01T00:00": 365.0, "2023-01-01T00:00": 365.0}
 
+    def test_one_whole_month_tells_that_others_are_not(self, drop):
+        weekdays = daily("2024-01-20", 60, keep=lambda moment: moment.weekday() < 5, value=1.0)
+        assert imported(drop, weekdays, declared("M"))[0]["a"] == {"2024-02-01T00:00": 21.0}
+
+    def test_months_that_end_at_a_weekend_are_whole_beside_a_single_other_one(self, drop):
+        weekdays = daily("2024-04-01", 91, keep=lambda moment: moment.weekday() < 5, value=1.0)
+        assert len(imported(drop, weekdays, declared("M"))[0]["a"]) == 3  # June ends on a Sunday
+
     def test_one_item_that_comes_late_loses_its_own_week_only(self, drop):
         rows = daily("2023-05-01", 280) + daily("2023-05-01", 275, item="late")
         found, report = imported(drop, rows, declared("W", "D"))
@@ -186,19 +194,20 @@ class TestUnfinished:
         ),
         st.integers(0, 200),
         st.integers(0, 200),
+        st.sampled_from([1, 2, 3, 9]),
         st.booleans(),
     )
     @settings(max_examples=40, deadline=None)
-    def test_wherever_rows_are_cut_only_whole_periods_stay(self, tmp_path_factory, kind, head, tail, told):
+    def test_wherever_rows_are_cut_only_whole_periods_stay(self, tmp_path_factory, kind, head, tail, between, told):
         frequency, data, rows_each = kind
         grid = declared(frequency).grid
         step = timedelta(microseconds=Frequency.parse(data).microseconds)
-        begin, end = grid.start(grid.ordinal(np.array(["2024-01-15"], "datetime64[us]")) + np.array([0, 9])).tolist()
+        begin, end = grid.start(
+            grid.ordinal(np.array(["2024-01-15"], "datetime64[us]")) + np.array([0, between + 2])
+        ).tolist()
         slots = round((end - begin) / step)
         first, last = head % (2 * rows_each), slots - tail % (2 * rows_each)
         rows = [("a", begin + number * step, 1.0) for number in range(first, last)]
-        drop = Drop(tmp_path_factory.mktemp("drop"))
-        found, _ = imported(drop, rows, declared(frequency, data if told else None))
         counts = {}
         for _, when, _ in rows:
             start = grid.floor(np.array([when], "datetime64[us]"))
@@ -209,6 +218,9 @@ class TestUnfinished:
             length = grid.start(grid.ordinal(moment) + 1)[0] - moment[0]
             if count * np.timedelta64(step) == length:
                 whole[start] = float(count)
+        assume(whole)
+        drop = Drop(tmp_path_factory.mktemp("drop"))
+        found, _ = imported(drop, rows, declared(frequency, data if told else None))
         assert found["a"] == whole
 
 

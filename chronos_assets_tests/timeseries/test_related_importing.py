@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.attributes import Attribute, CovariateSchema, RelatedFilling, RelatedParams
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -22,6 +23,7 @@ from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.timeseries.import_task import ImportFiles, ImportTask, run_import
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset
 
 NAN = math.nan
@@ -330,6 +332,63 @@ def test_columns_of_the_train_files_stand_beside_those_of_related_files(tmp_path
     np.testing.assert_equal(found[("a",)].values["footfall"], [10, NAN, NAN, NAN, 12])
     np.testing.assert_equal(found[("a",)].values["price"], [NAN, 2, NAN, NAN, NAN])
     assert found[("b",)].values["event"].tolist() == ["x"]
+
+
+STARTS = np.arange("2021-01", "2024-01", dtype="datetime64[M]").astype("datetime64[D]")
+ENDS = np.arange("2021-02", "2024-02", dtype="datetime64[M]").astype("datetime64[D]") - 1
+BUSINESS = np.busday_offset(ENDS + 1, -1, roll="forward")
+SUNDAYS = np.arange("2023-01-01", "2024-01-01", 7, dtype="datetime64[D]")
+SHIFTS = np.arange("2024-01-01T06", "2024-02-01T06", 24, dtype="datetime64[h]")
+
+
+@pytest.mark.parametrize(
+    ("frequency", "target", "related", "said"),
+    [
+        ("W", SUNDAYS, SUNDAYS + 1, "2023-01-02T00:00 would count for the one of 2023-01-01T00:00; date both alike"),
+        ("M", ENDS, STARTS, "2021-01-01T00:00 would count for the one of 2020-12-31T00:00"),
+        ("M", ENDS, np.arange(STARTS[0], ENDS[-1]), "2021-01-30T00:00 would count for the one of 2020-12-31T00:00"),
+        ("D", SHIFTS, SHIFTS.astype("datetime64[D]"), "2024-01-01T00:00 would count for the one of 2023-12-31T06:00"),
+        ("W", SUNDAYS, SUNDAYS, ""),
+        ("W", SUNDAYS, np.arange(SUNDAYS[0], SUNDAYS[-1]), ""),
+        ("M", STARTS, ENDS, ""),
+        ("M", BUSINESS, BUSINESS, ""),
+    ],
+)
+def test_rows_that_lie_elsewhere_in_a_period_than_the_targets_are_refused(
+    tmp_path: Path, frequency: str, target: Any, related: Any, said: str
+) -> None:
+    columns = (Attribute("timestamp", "timestamp"), Attribute("price", "float"))
+    schema = CovariateSchema(columns, None, "timestamp")
+    params = make_params(frequency=frequency, related=RelatedParams(schema))
+
+    def run(files: list[TrainFile], name: str, params: ForecastParams, **options: Any) -> Any:
+        task = ImportTask(params, "1GB", **options.pop("task", {}))
+        return run_import(
+            task, ImportFiles(files, **options), dataset=tmp_path / name, report=tmp_path / f"{name}-report"
+        )
+
+    def written(name: str, lines: list[str]) -> list[TrainFile]:
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        return [TrainFile(tmp_path / f"{name}.csv", f"{name}/a.csv", datetime(2024, 2, 1, tzinfo=UTC))]
+
+    def times(moments: Any) -> list[str]:
+        return [str(moment).replace("T", " ") for moment in moments.astype("datetime64[s]")]
+
+    train = written(
+        "train", ["timestamp,target_value,item_id", *(f"{each},{n},a" for n, each in enumerate(times(target)))]
+    )
+    beside = written("related", ["timestamp,price", *(f"{each},{n}" for n, each in enumerate(times(related)))])
+    run(train, "dataset", params)
+    own = {"task": {"table": "related_time_series"}, "dataset": FolderFiles(tmp_path / "dataset")}
+    if said:
+        with pytest.raises(ImportFailure, match=said):
+            run(beside, "out", params, **own)
+        declared = replace(params, alignment=Alignment(**read_manifest(tmp_path / "dataset").alignment or {}))
+        assert run(beside, "out", declared, **own).manifest.rows
+        return
+    run(beside, "out", params, **own)
+    if len(related) == len(target):
+        np.testing.assert_equal(read_all(tmp_path / "out")[("a",)].values["price"], np.arange(len(target)))
 
 
 def test_many_rows_go_through_the_disk_and_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -298,7 +298,7 @@ class ImportPasses:
             left, summary = _without(store, counts, periods, strays)
             counts = replace(left, ahead=left.unfinished - counts.unfinished, unfinished=counts.unfinished)
             periods = periods.without(strays)
-        dropped = unfinished(periods, self.step)
+        dropped = unfinished(periods, self.params.grid, self.step)
         reported += unfinished_notes(self.params.grid, periods, dropped, counts)
         if dropped:
             counts, summary = _without(store, counts, periods, dropped)
@@ -349,6 +349,7 @@ class ImportPasses:
         cut: Cut,
         written: Sequence[WrittenWhole | None],
         *,
+        snap: int,
         rejected: Mapping[str, int],
         reported: Sequence[str],
     ) -> tuple[Manifest, tuple[FileReport, ...]]:
@@ -361,6 +362,7 @@ class ImportPasses:
             periods: of the cells.
             cut: of the dataset.
             written: its wholes, in order.
+            snap: microseconds that a row may come before the period it belongs to.
             rejected: bad rows set aside, by reason.
             reported: what was noticed on the way, one sentence each.
         """
@@ -395,6 +397,7 @@ class ImportPasses:
             alignment=asdict(params.alignment),
             format_version=WITH_TAILS if any(shard.tail for whole in made for shard in whole.shards) else 1,
             lag_seconds=None if self.step is not None or periods.several else periods.usual_lag / 1_000_000,
+            snap_seconds=snap / 1_000_000,
         )
         return manifest, reports
 

@@ -135,6 +135,7 @@ class _Import(ImportPasses):
             periods,
             cut,
             written,
+            snap=placing.snap,
             rejected=read.bad.counts,
             reported=[*placing.notes, *left_out, *alike, *settled.reported],
         )

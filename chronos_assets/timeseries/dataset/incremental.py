@@ -159,6 +159,7 @@ class _Changes:
             settled.periods,
             cut,
             made.wholes,
+            snap=placing.snap,
             rejected=counted,
             reported=[*placing.notes, *settled.reported],
         )

@@ -34,6 +34,7 @@ from chronos_assets.timeseries.dataset.gridding import (
 )
 from chronos_assets.timeseries.dataset.import_passes import by_rank
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
+from chronos_assets.timeseries.dataset.related_places import Places
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import ranks_of
 from chronos_assets.timeseries.dataset.shards import Manifest
@@ -51,7 +52,7 @@ class RelatedColumn:
     """One attribute: its cells, by the source's keys.
 
     texts: of a category, by code; None of numbers. parts: places of the source's keys in the dataset's. is_whole: whether they
-    are all of them. extent: of the cells here. is_fine: whether rows are finer than periods.
+    are all of them. extent: of the cells here. places: of rows within periods.
     """
 
     name: str
@@ -61,7 +62,12 @@ class RelatedColumn:
     parts: tuple[int, ...]
     is_whole: bool
     extent: Extent
-    is_fine: bool
+    places: Places
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether rows are finer than periods."""
+        return self.places.cells > self.places.alone
 
     def cells(self, low: int, high: int) -> Cells | None:
         """Those of the series with low <= hash < high."""
@@ -163,21 +169,20 @@ def related_columns(
 
     end = dataset.span(params.grid)[1]
 
-    def work(number: int) -> tuple[list[tuple[int, Extent]], bool]:
-        found, fine = [], False
-        for place, cells, is_fine in _aggregated(rows, number, rules, has_item=0 in parts):
+    def work(number: int) -> list[tuple[int, Extent, Places]]:
+        found = []
+        for place, cells, places in _aggregated(rows, number, rules, has_item=0 in parts):
             stores[place].put(number, cells)
-            found.append((place, Extent.of(cells, end)))
-            fine |= is_fine
-        return found, fine
+            found.append((place, Extent.of(cells, end), places))
+        return found
 
-    extents, fine = [Extent() for _ in stores], False
+    extents, places = [Extent() for _ in stores], [Places() for _ in stores]
     if rows.rows.rows:
         try:
-            for found, is_fine in resources.each("aggregate", work, partitions):
-                for place, extent in found:
+            for found in resources.each("aggregate", work, partitions):
+                for place, extent, within in found:
                     extents[place] += extent
-                fine |= is_fine
+                    places[place] += within
         except AggregateOverflowError as error:
             reason = f"the aggregate of {', '.join(error.key)} is beyond a double"
             raise ImportFailure([FileProblem("related/", reason, "look for wrong values")], what=source.what) from error
@@ -195,7 +200,7 @@ def related_columns(
             parts=parts,
             is_whole=len(parts) == 1 + len(dataset.dimensions),
             extent=extents[place],
-            is_fine=fine,
+            places=places[place],
         )
 
 
@@ -206,8 +211,8 @@ def rule_of(params: ForecastParams, method: Aggregation | Literal["mode"] = "avg
 
 def _aggregated(
     rows: CovariateRows, number: int, rules: Sequence[Rule], *, has_item: bool
-) -> Iterator[tuple[int, Cells, bool]]:
-    """The cells of one partition by place of the attribute, and whether their rows are finer than periods."""
+) -> Iterator[tuple[int, Cells, Places]]:
+    """The cells of one partition by place of the attribute, and where their rows lie within periods."""
     condensed: list[list[Condensed]] = [[] for _ in rules]
     # Of several texts in a period one is chosen by their order as texts: that of their codes depends on other rows.
     ordered = {place: ranks_of(categories.texts) for place, categories in rows.categories.items()}
@@ -227,11 +232,10 @@ def _aggregated(
     for place, rule in enumerate(rules):
         if condensed[place]:
             joined = join_condensed(condensed[place])
-            fine = bool((joined.ends.first != joined.ends.last).any())
             cells = cells_of(joined, rule)[0]
             if place in ordered:
                 cells = replace(cells, values=_renumbered(cells.values, ordered[place][1]))
-            yield place, cells, fine
+            yield place, cells, Places.of(joined.ends, rule.grid)
 
 
 def _renumbered(codes: Floats, numbers: Integers) -> Floats:

@@ -54,6 +54,7 @@ def import_related(
     resources: Resources | None = None,
     before: Before | None = None,
     only_changes: bool = False,
+    found: bool = False,
 ) -> RelatedReport:
     """Import related time series into `output`, a staging folder that the caller publishes.
 
@@ -67,12 +68,15 @@ def import_related(
         before: the related time series that are there now, and what their import noted. The result is the same with and without
             them; with them, files that haven't changed are left alone where that is possible, see `related_changes`.
         only_changes: whether nothing is to be done where that isn't.
+        found: whether the dataset's rows alone say where periods start, so that these rows have to agree.
 
     Raises:
         ImportFailure: with everything that is wrong in the files.
         FullImportNeededError: everything has to be imported, and only changes are to be.
     """
-    run = _RelatedImport(sources, params, dataset, manifest_in(dataset), output, rejected, resources or Resources())
+    run = _RelatedImport(
+        sources, params, dataset, manifest_in(dataset), output, rejected, resources or Resources(), found
+    )
     return import_into(output, before, run.changes, run.everything, only_changes=only_changes)
 
 
@@ -87,6 +91,7 @@ class _RelatedImport:
     output: Path
     rejected: Path
     resources: Resources
+    found: bool
 
     @property
     def form(self) -> RelatedForm:
@@ -136,7 +141,10 @@ class _RelatedImport:
 
     def _columns(self, rows: CovariateRows, scratch: Path) -> Iterator[RelatedColumn]:
         cells = made_folder(scratch / "cells" / rows.source.what)
-        return related_columns(rows, self.params, self.manifest, cells, self.resources)
+        for column in related_columns(rows, self.params, self.manifest, cells, self.resources):
+            if self.found and (problem := column.places.problem(self.params.grid, column.name)):
+                raise ImportFailure([problem], what=rows.source.what)
+            yield column
 
     def _writer(self, columns: Sequence[RelatedColumn]) -> RelatedWriter:
         return RelatedWriter(columns, self.params, self.manifest, self.dataset, self.output, self.form)

@@ -152,8 +152,9 @@ class Manifest(FolderManifest):
     they don't fill their period, the last or the first. ahead: rows left out because they lie far ahead of all others.
     alignment: where periods start, as `frequencies.Alignment` has it,
     None in a manifest of an older version. lag_seconds: how long after a period's start its value is known, None where it
-    is made up of finer rows and known at its end. rejected: bad rows set aside, by
-    reason. files: rows read, by key. n_shards: the number by which series are dealt out, see `shard_number`.
+    is made up of finer rows and known at its end. snap_seconds: how early a row may come that belongs to a period, as the
+    import found it. rejected: bad rows set aside, by reason. files: rows read, by key. n_shards: the
+    number by which series are dealt out, see `shard_number`.
     """
 
     what: ClassVar[str] = "dataset"
@@ -181,6 +182,7 @@ class Manifest(FolderManifest):
     ahead: int = 0
     alignment: Mapping[str, Any] | None = None
     lag_seconds: float | None = 0.0
+    snap_seconds: float = 0.0
 
     @property
     def size(self) -> int:
@@ -209,6 +211,12 @@ class Manifest(FolderManifest):
         if params.alignment != DEFAULT_ALIGNMENT and not params.grid.phase_is_open:
             return params
         return replace(params, alignment=Alignment(**self.alignment))
+
+    def placing(self, params: ForecastParams) -> ForecastParams:
+        """The parameters that rows of other files are placed by: as `resolve` has them, and how early a row may come."""
+        resolved = self.resolve(params)
+        snap = params.snap_seconds if params.snap_seconds is not None else self.snap_seconds
+        return replace(resolved, snap_seconds=snap or None)
 
     def span(self, grid: Grid) -> tuple[int, int]:
         """Numbers of the first and of the last period on the dataset's grid."""

@@ -7,9 +7,11 @@ Whether a period is whole is inferred from the others of its kind, since shops c
 period the *tail* is what lies between its last row and its end, the *head* what lies between its start and its first row:
 
 - The dataset's last period is whole when its tail is no longer than nine in ten of the other periods have, over the rows
-  of all series. With too few others the declared DataFrequency says how long a tail may be.
+  of all series. With too few others the declared DataFrequency says how long a tail may be; without one the one or two others
+  do, roughly.
 - The last period of a series is whole by the same measure of its own, if its rows come regularly (four in five of its
-  periods have the very same tail). Rows that come now and then say nothing: what is not there did not happen.
+  periods have the very same tail). Rows that come now and then say nothing: what is not there did not happen. Of a short
+  series the step between rows decides: the declared one, or its own where rows come evenly across periods.
 
 The same for first periods, by heads. A period in between is *thin* where it has at most half of the rows that its series has
 in nearly every other: an outage in data that come by the hour. None of it applies where periods have one timestamp each.
@@ -42,6 +44,8 @@ _OF_A_SERIES = 0.5
 _LEAST_PERIODS = 5
 _LEAST_ROWS = 4
 _NEAR = 0.1
+# Of a period, how much longer than that of the one or two others its head or tail may be.
+_ROUGHLY = 0.2
 # Between rows that come by the month; such steps are of 28 to 31 days.
 _SHORTEST_MONTH, _MONTHS_DIFFER = 27 * 86_400_000_000, 4 * 86_400_000_000
 
@@ -186,23 +190,39 @@ def whole_in_series(ends: Ends, head: Integers, tail: Integers, step: int | None
             near = inner & (gap <= usual[number]) & (gap >= usual[number] - _slack(usual[number]))
             alike = np.bincount(number[near], minlength=len(opens)) >= _ALIKE * others
             whole[place] &= ~(reported & alike & (gap[place] > usual))
-    if step is not None:
-        whole &= _whole_by_step(ends, head, tail, step, opens, closes)
-    return whole
+    steps = _even_steps(ends, head, tail, opens, closes) if step is None else np.full(len(opens), step)
+    return whole & _whole_by_step(ends, head, tail, steps, opens, closes)
+
+
+def _even_steps(ends: Ends, head: Integers, tail: Integers, opens: Integers, closes: Integers) -> Integers:
+    """(k,) microseconds between the rows of each series, at most; 0 where they don't come evenly, or for too short a time."""
+    lengths = closes - opens + 1
+    number = np.repeat(np.arange(len(opens)), lengths)
+    rows = np.add.reduceat(ends.rows, opens)
+    span = ends.last[closes] - ends.first[opens]
+    steps = span // np.maximum(rows - 1, 1)
+    slack = _slack(steps)
+    off = np.abs(ends.last - ends.first - (ends.rows - 1) * steps[number])
+    even = np.logical_and.reduceat(off <= slack[number] + ends.rows, opens)
+    several = np.add.reduceat(ends.first != ends.last, opens, dtype=np.int64)
+    period = (head + ends.last - ends.first + tail)[opens]
+    known = even & (several >= _OF_A_SERIES * lengths) & (lengths > 1) & (rows >= _LEAST_ROWS) & (2 * span >= period)
+    return np.where(known, steps + slack, 0)
 
 
 def _whole_by_step(
-    ends: Ends, head: Integers, tail: Integers, step: int, opens: Integers, closes: Integers
+    ends: Ends, head: Integers, tail: Integers, steps: Integers, opens: Integers, closes: Integers
 ) -> Booleans:
-    """For series too short to know what is usual: by the declared step, if their rows follow it without a gap."""
+    """For series too short to know what is usual: by the step (k,) of each, if rows follow it without a gap; 0 is none."""
     whole = np.ones(len(ends.codes), dtype=bool)
     lengths = closes - opens + 1
     rows = np.add.reduceat(ends.rows, opens)
-    slack = int(_slack(np.array(step)))
-    short = (rows - 1) * step - (ends.last[closes] - ends.first[opens])
-    dense = (short >= 0) & (short <= (rows - 1) * slack) & (rows > 1) & (lengths < _OTHERS + 2)
-    whole[closes] &= ~(dense & (tail[closes] > step))
-    whole[opens] &= ~(dense & (head[opens] >= step - slack))
+    slack = _slack(steps)
+    short = (rows - 1) * steps - (ends.last[closes] - ends.first[opens])
+    most = (rows - 1) * np.maximum(slack, 1)  # a step that was measured is a whole number
+    dense = (steps > 0) & (np.abs(short) <= most) & (short >= -rows) & (rows > 1) & (lengths < _OTHERS + 2)
+    whole[closes] &= ~(dense & (tail[closes] > steps))
+    whole[opens] &= ~(dense & (head[opens] >= steps - slack))
     return whole
 
 
@@ -264,11 +284,12 @@ def thin_in_series(ends: Ends) -> Integers:
     return np.where(thin, usual[number], 0)
 
 
-def unfinished(periods: Extents, step: int | None) -> tuple[int, ...]:
+def unfinished(periods: Extents, grid: Grid, step: int | None) -> tuple[int, ...]:
     """Ordinals of the dataset's first and last period where rows don't fill them.
 
     Args:
         periods: of all series.
+        grid: that they lie on.
         step: microseconds between rows, where DataFrequency says that they are finer than periods.
     """
     if not len(periods.ordinals) or not (periods.several or step is not None):
@@ -281,8 +302,10 @@ def unfinished(periods: Extents, step: int | None) -> tuple[int, ...]:
             limit = int(np.sort(others)[min(int(_USUAL * len(others)), len(others) - 1)])
         elif step is not None:
             limit = step if place else step - int(_slack(np.array(step))) - 1
-        elif len(others) == _OTHERS - 1 and others[0] == others[1]:
-            limit = int(others[0])
+        elif len(others):
+            start, end = grid.start(periods.ordinals[place] + np.arange(2)).astype(np.int64)
+            alike = len(others) > 1 and others.min() == others.max()
+            limit = int(others.max() + (0 if alike else _ROUGHLY * (end - start)))
         else:
             continue
         if gap[place] > limit:
