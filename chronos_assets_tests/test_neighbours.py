@@ -29,13 +29,13 @@ from starlette.routing import Route
 
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.calendar.time_zones import local_now
-from chronos_assets.cli.summary import unseen_rows
 from chronos_assets.container.archives import ArchiveError, unpack
 from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_integral, mean_of_quantiles
 from chronos_assets.params.forecast import Attribute
 from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
 from chronos_assets.pipeline import forecasts
+from chronos_assets.pipeline.account import unseen_rows
 from chronos_assets.pipeline.partitions import forecast_partitions
 from chronos_assets.planning.listing import why_ignored
 from chronos_assets.platforms.store import ObjectInfo

@@ -24,7 +24,7 @@ from chronos_assets.params.forecast import (
     quantile_name,
     to_document,
 )
-from chronos_assets.params.predictor import PredictorParams
+from chronos_assets.params.predictor import MEMBER_NAMES, PredictorParams, member_in_words
 from chronos_assets.params.reader import load_params, parse_params
 from chronos_assets.params.reconciliation import ReconcileParams
 from chronos_assets.params.training import TrainingParams
@@ -404,6 +404,19 @@ def test_the_predictors_options_are_read_back_and_wrong_ones_named() -> None:
         parse_params(document(Chronos__Predictor=wrong, Predictor__OptimizationMetric="MSE"))
     for said in ('did you mean "theta"?', "PerItem", "BacktestWindows", "MaxCost", "Nonsense", "OptimizationMetric"):
         assert said in str(caught.value)
+
+
+def test_every_member_has_a_description_of_its_own() -> None:
+    described = {name: member_in_words(name) for name in MEMBER_NAMES}
+    assert all(words != name for name, words in described.items())
+    assert (
+        len(set(described.values())) == len(described) - 2
+    )  # chronos/1 and tuned/1 are what they are called without a rate
+    assert (
+        described["chronos/adjusted24"]
+        == "the Chronos model, on the history without its season, in means of 24 periods"
+    )
+    assert member_in_words("of a later release") == "of a later release"
 
 
 def test_a_geolocation_is_text() -> None:

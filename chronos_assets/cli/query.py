@@ -62,6 +62,7 @@ def query(
 
 def _explain(group: Group, as_of: str | None, ask: Question) -> None:
     """Print the members that made an item's forecast, and their weights."""
+    from chronos_assets.params.predictor import member_in_words
     from chronos_assets.pipeline.cold_starts import cold_starts
     from chronos_assets.pipeline.predictors import (
         by_weight,
@@ -91,7 +92,7 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
         print(f"{' / '.join(key)}, weights of its own{changed}:" if keys else f"weights, {others}{changed}:")
         for name, weight in by_weight(weights):
             if weight > 0:
-                print(f"  {name:<22}{weight:>7.1%}")
+                print(f"  {name:<22}{weight:>7.1%}  {member_in_words(name)}")
 
 
 def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:

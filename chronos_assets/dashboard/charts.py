@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from chronos_assets.dashboard.words import number
+from chronos_assets.params.predictor import member_in_words
 
 if TYPE_CHECKING:
     from chronos_assets.dashboard.queries import TableShape
@@ -225,7 +226,8 @@ def _scenario_spec() -> Mapping[str, Any]:
 
 def weights_chart(weights: pd.DataFrame) -> DataChart:
     """Members and how much each counts."""
-    return DataChart(_weights_spec(), {"weights": weights[weights["weight"] > 0]})
+    counted = weights[weights["weight"] > 0]
+    return DataChart(_weights_spec(), {"weights": counted.assign(does=counted["member"].map(member_in_words))})
 
 
 @lru_cache(maxsize=1)
@@ -236,7 +238,7 @@ def _weights_spec() -> Mapping[str, Any]:
         .encode(
             x=alt.X("weight:Q", title="share", axis=alt.Axis(format="%")),
             y=alt.Y("member:N", title=None, sort="-x", axis=alt.Axis(labelLimit=200)),
-            tooltip=["member:N", alt.Tooltip("weight:Q", format=".1%")],
+            tooltip=["member:N", alt.Tooltip("weight:Q", format=".1%"), alt.Tooltip("does:N", title="is")],
         )
         .properties(height=alt.Step(22))
     )

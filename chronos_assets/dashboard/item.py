@@ -14,6 +14,15 @@ from chronos_assets.dashboard.words import csv_name, csv_text, number, percent, 
 ATTRIBUTES = 10  # of an explanation
 RECENT, RECENT_HORIZONS = 60, 5  # periods that are drawn at first, at least
 _SCORES = {"wape": "WAPE", "mase": "MASE", "wql": "wQL", "weighted_bias": "bias", "tracking_signal": "tracking signal"}
+_ANOMALY_COLUMNS = {
+    "as_of": "forecast as of",
+    "timestamp": "period",
+    "value": "observed",
+    "deviation": "how far",
+    "low": "band from",
+    "middle": "median",
+    "high": "band to",
+}
 
 
 def show() -> None:
@@ -24,7 +33,8 @@ def show() -> None:
         return
     forecast = ask("forecast", shape, series)
     if forecast.empty:
-        st.info(f"There is no forecast of {plain(series.name)}: it may be too short, or gone from the newest data.")
+        why = _why_not(series, shape) or "it may be too short, or gone from the newest data"
+        st.info(f"There is no forecast of {plain(series.name)}: {plain(why)}.")
     history = ask("history", series)
     earlier, anomalies = ask("earlier", shape, series), ask("anomalies", series)
     _chart(series, shape, history, forecast, earlier, anomalies)
@@ -38,8 +48,19 @@ def show() -> None:
         _explanation(series)
     if not anomalies.empty:
         st.subheader("Actuals far outside the band")
-        shown = anomalies.sort_values("timestamp", ascending=False)
+        shown = anomalies.sort_values("timestamp", ascending=False).rename(columns=_ANOMALY_COLUMNS)
         table(shown)
+        st.caption(
+            "How far: the distance from the median in half widths of the band. At ±1 a value is on its edge; from "
+            "Chronos.Anomalies.Threshold on (2 unless params.json says otherwise) it is listed here."
+        )
+
+
+def _why_not(series: ItemSeries, shape: TableShape) -> str:
+    """Why the current forecast left a series out, if its manifest names it."""
+    key = [series.key.get(name, "") for name in shape.keys]
+    left_out = (source().forecast() or {}).get("skipped") or ()
+    return next((str(each["reason"]) for each in left_out if each["item"] == key), "")
 
 
 def _chart(
@@ -150,7 +171,9 @@ def _members(series: ItemSeries) -> None:
         st.caption("One model alone, or the weights of all series together; the page Models has them.")
         return
     draw(charts.weights_chart(weights))
-    st.caption(f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}.")
+    st.caption(
+        f"Shares of the members in its forecast as of {plain(weights['as_of'].iloc[0])}. Hover over a bar to read what it does."
+    )
 
 
 def _explanation(series: ItemSeries) -> None:

@@ -15,6 +15,7 @@ from chronos_assets.dashboard.session import ask, source, table
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import moment, number, percent, plain
 from chronos_assets.params.forecast import ParamsError
+from chronos_assets.params.predictor import member_in_words
 from chronos_assets.params.reader import load_params
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.registry import PackageVersion, approved_version
@@ -105,6 +106,9 @@ def _leaderboard() -> None:
         return
     st.subheader("Leaderboard")
     shown = found.drop(columns="as_of").rename(columns={"member_weight": "weight", **_NAMES})
+    shown["what it is"] = [
+        "all members together" if name == "ensemble" else member_in_words(name) for name in found["member"]
+    ]
     share = st.column_config.NumberColumn(format="percent")
     table(shown, column_config={_BAND: share, "weight": share})
     st.caption(

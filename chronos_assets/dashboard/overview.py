@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +13,16 @@ import streamlit as st
 from chronos_assets.dashboard import charts
 from chronos_assets.dashboard.covariates import items_with
 from chronos_assets.dashboard.queries import Filters, TableShape
-from chronos_assets.dashboard.session import ask, draw, say_clock, source, table
+from chronos_assets.dashboard.session import ask, draw, in_words, say_clock, source, table
 from chronos_assets.dashboard.words import ago, moment, number, percent, plain
 from chronos_assets.params.reconciliation import TOTAL
+from chronos_assets.pipeline.account import account_rows
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.tables import FIX
 
 HISTORY_HORIZONS = 8  # how much of the past is drawn, in horizons
 NOTICES = 8
+ACCOUNT_SECONDS = 300  # for which what was left out is taken to be as it was found
 MOST_ITEMS = 2000  # of a sum whose past is asked for
 
 _METRICS = {"wQL": "wql", "WAPE": "wape", "MASE": "mase"}
@@ -42,6 +46,7 @@ def show() -> None:
     _total(forecast)
     _accuracy(scores)
     _segments()
+    _account(forecast)
     _notices()
 
 
@@ -67,6 +72,11 @@ def _freshness(forecast: Mapping[str, Any]) -> None:
             "The data have changed since this forecast was made. While `chronos-assets ui` runs, a new one comes by itself; "
             "`chronos-assets run` makes it now.",
             icon=":material/update:",
+        )
+    elif dataset is not None and dataset.last and dataset.last > str(forecast["context_end"]):
+        st.caption(
+            f"The data go on to {plain(moment(dataset.last))}, which this forecast hasn't seen: their window isn't forecast "
+            "yet, or they are still to come on the clock of Chronos.TimeZone (UTC unless params.json names it)."
         )
 
 
@@ -214,6 +224,25 @@ def _segments() -> None:
     )
     form = st.column_config.NumberColumn(format="percent")
     table(shown, column_config={"share of the error": form, "bias": form, "WAPE": form})
+
+
+@in_words
+def _account(forecast: Mapping[str, Any]) -> None:
+    """What was left out and assumed on the way from the files to the forecast."""
+    dataset = source().dataset()
+    if dataset is None or GroupState(source().group).readable_params is None:
+        return
+    lines: list[str] = []
+    for label, text in _account_rows(dataset.data_version, json.dumps(forecast)):
+        lines.append(f"- **{plain(label)}**: {plain(text)}" if label else f"    - {plain(text)}")
+    with st.expander("What was left out and assumed", icon=":material/rule:"):
+        st.markdown("\n".join(lines))
+
+
+@st.cache_data(show_spinner=False, ttl=ACCOUNT_SECONDS, max_entries=4)
+def _account_rows(data_version: str, manifest: str) -> list[tuple[str, str]]:
+    """The rows of `run`'s summary about the data; read again for other data, another forecast, and after a while."""
+    return account_rows(GroupState(source().group), json.loads(manifest))
 
 
 def _notices() -> None:

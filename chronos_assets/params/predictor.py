@@ -35,6 +35,20 @@ MEMBER_NAMES = (
     *(f"{REGRESSION}/{name}" for name in REGRESSION_BASES),
 )
 
+_WORDS = {
+    CHRONOS: "the Chronos model",
+    TUNED: "the Chronos model, tuned on your data",
+    "theta": "the Theta method: half a straight trend, half smoothing",
+    "ets": "exponential smoothing",
+    "damped_trend": "exponential smoothing with a trend that fades",
+    "autoregression": "autoregression: each step follows from those before it",
+    "seasonal_naive": "the last season again",
+    "random_walk": "the last value again",
+    "npts": "the distribution of past values of the same phase, recent ones weighing most",
+    "intermittent": "how likely there is any demand, and how large it is then",
+    REGRESSION: "effects of the covariates",
+}
+
 # The service's algorithms, by the last part of their ARN, and what stands nearest to each.
 ALGORITHMS = {
     "ETS": ("ets",),
@@ -45,6 +59,22 @@ ALGORITHMS = {
     "CNN-QR": (CHRONOS, TUNED),
 }
 _ARN = "arn:aws:forecast:::algorithm/"
+
+
+def member_in_words(name: str) -> str:
+    """What a member does, for people who don't know its name; its name where there is nothing to say."""
+    base, _, rate = name.partition("/")
+    does = _WORDS.get(base, name)
+    if base == REGRESSION and rate:
+        return f"{does}, and of what they leave: {_WORDS.get(rate, rate)}"
+    number = rate.lstrip("abcdefghijklmnopqrstuvwxyz")
+    how = {
+        "mean": f"on means of {number} periods",
+        "fine": f"on {number} interpolated steps for each period",
+        "adjusted": f"on the history without its season{f', in means of {number} periods' if number != '1' else ''}",
+        COVARIATES: "reading the covariates itself",
+    }.get(rate.removesuffix(number), "")
+    return f"{does}, {how}" if how else does
 
 
 def _read_members(section: Section, key: str) -> tuple[str, ...] | None:

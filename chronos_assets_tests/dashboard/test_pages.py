@@ -191,6 +191,9 @@ def test_the_overview_says_how_fresh_how_good_and_what_happened(
     assert [metric.label for metric in app.metric] == ["wQL", "WAPE", "Bias", "Inside the 80 % band"]
     assert "Segments" in text
     assert "newer" not in text
+    assert "- **rows**: 0 read, 480 used" in text
+    assert "- **related**: 3 series: known in advance price; known afterwards event" in text
+    assert "The data go on to 2024-01-05 23:00, which this forecast hasn't seen" in text
     assert app.selectbox(key="sum").options == ["everything", "brand: Acme", "brand: Dairy <b>"]
     assert "still hold another forecast" not in text
     later = {**(session.source().forecast() or {}), "as_of": "2024-01-06", "forecast_start": "2024-01-07T00:00:00"}
@@ -218,6 +221,7 @@ def test_the_page_of_an_item_is_reached_by_its_address(page: Any, whole: Path) -
     assert "bread \\/ north" in text
     assert "Actuals far outside the band" in text
     assert "What makes its forecast" in text
+    assert list(app.dataframe[-1].value.columns)[:4] == ["forecast as of", "period", "observed", "how far"]
     assert "Times are UTC; the export has them on the clock of Europe\\/Berlin." in text
     assert app.multiselect[0].value == [OLD]  # the newest whose periods are all observed
     assert dict(app.query_params) == {"item": "bread", "shop": "north"}
@@ -238,7 +242,19 @@ def test_a_name_is_searched_for_by_a_part_of_it(page: Any, whole: Path, typed: s
 
 
 def test_an_item_that_is_gone_is_a_sentence(page: Any, whole: Path) -> None:
-    assert "There is no forecast of gone" in said(page(whole, "item", item="gone", shop="north"))
+    assert "There is no forecast of gone / north: it may be" in said(
+        page(whole, "item", item="gone", shop="north")
+    ).replace("\\", "")
+
+
+def test_a_series_that_the_forecast_left_out_has_its_reason(
+    page: Any, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {**(StoreSource(Group(Settings(store=str(whole)))).forecast() or {})}
+    made["skipped"] = [{"item": ["gone", "north"], "reason": "2 observations before the as-of, 3 are needed"}]
+    monkeypatch.setattr(StoreSource, "forecast", lambda _: made)
+    text = said(page(whole, "item", item="gone", shop="north"))
+    assert "2 observations before the as" in text.replace("\\", "")
 
 
 def test_names_are_data_wherever_they_are_shown(page: Any, whole: Path) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.cli.summary import cold_start_rows
+from chronos_assets.pipeline.account import cold_start_rows
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.published import published_manifest, published_series
 from chronos_assets.settings import AwsSettings

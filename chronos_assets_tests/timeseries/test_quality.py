@@ -283,7 +283,7 @@ def test_a_forecast_of_every_series_that_had_begun_is_complete(tmp_path: Path) -
     outcome = coverage(tmp_path, params, series, {("a", "x"): band()}, {})
     assert (outcome.passed, outcome.description) == (True, "All 1 series have a forecast of 3 steps.")
     assert outcome.numbers == {
-        "series": 2, "not_started": 1, "forecast": 1, "skipped": 0, "missing": 0, "steps": 0, "unknown": 0,
+        "series": 2, "not_started": 1, "forecast": 1, "skipped": 0, "missing": 0, "wrong_steps": 0, "unknown": 0,
     }  # fmt: skip
 
 
@@ -292,11 +292,11 @@ def test_every_series_without_a_whole_forecast_is_named_with_its_reason(tmp_path
     outcome = coverage(
         tmp_path, make_params(), series_of("a", "lost", "short", "empty"), forecasts, {("empty",): "no observations"}
     )
-    check_failed(outcome, "error", "missing", "steps", "unknown", "skipped")
+    check_failed(outcome, "error", "missing", "unknown", "wrong_steps", "skipped")
     assert [(row["series"], row["detail"]) for row in outcome.failing_rows] == [
         ("lost", "no forecast, no reason"),
-        ("short", "2 steps in 2 rows"),
         ("stranger", "not in the dataset"),
+        ("short", "2 steps in 2 rows"),
         ("empty", "no observations"),
     ]
 

@@ -135,7 +135,7 @@ _ORDER_FIX = """The model, or what was done to its answer, is at fault: quantile
 
 _COVERAGE_FIX = """By problem:
 
-- **missing**, **steps**, **unknown**: materialize the partition again; if it was forecast from an older dataset
+- **missing**, **wrong_steps**, **unknown**: materialize the partition again; if it was forecast from an older dataset
   than the one shown now, that is all it needs.
 - **skipped**: the reason says what the series lacks. Give it observations before the as-of, or lower
   `Chronos.MinObservations`; a series that ended for good can be taken out of the train files."""
@@ -208,7 +208,7 @@ def check_coverage(
         connection.execute(
             f"CREATE TEMP TABLE failing AS SELECT 'missing' AS _problem, {keys}, 'no forecast, no reason' AS _detail "  # noqa: S608
             f"FROM started ANTI JOIN covered USING ({keys}) ANTI JOIN skips USING ({keys}) "
-            f"UNION ALL SELECT 'steps', {keys}, concat(_steps, ' steps in ', _rows, ' rows') FROM covered "
+            f"UNION ALL SELECT 'wrong_steps', {keys}, concat(_steps, ' steps in ', _rows, ' rows') FROM covered "
             "WHERE _steps <> $1 OR _rows <> $1 "
             f"UNION ALL SELECT 'unknown', {keys}, 'not in the dataset' FROM covered ANTI JOIN series USING ({keys}) "
             f"ANTI JOIN cold USING ({keys}) "
@@ -222,7 +222,7 @@ def check_coverage(
         "forecast": counts["covered"],
         **({"cold_starts": counts["cold"]} if counts["cold"] else {}),
     }
-    numbers |= {kind: failing.get(kind, 0) for kind in ("skipped", "missing", "steps", "unknown")}
+    numbers |= {kind: failing.get(kind, 0) for kind in ("skipped", "missing", "wrong_steps", "unknown")}
     if not failing:
         return CheckOutcome(
             passed=True,
