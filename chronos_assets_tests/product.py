@@ -17,12 +17,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from chronos_assets.cli.common import UsageError, settings_for
+from chronos_assets.cli.common import settings_for
 from chronos_assets.cli.copying import copy_data
 from chronos_assets.cli.summary import print_summary
 from chronos_assets.definitions import group_definitions
-from chronos_assets.defs.launcher import MainJobError
 from chronos_assets.defs.main_job import run_main_job
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.run_settings import remember_training
 from chronos_assets.pipeline.state import GroupState
@@ -82,7 +82,7 @@ class Product:
         try:
             with redirect_stdout(text):
                 self._run(backtest)
-        except (MainJobError, UsageError) as error:
+        except ChronosAssetsError as error:
             return Outcome(text.getvalue() + str(error), str(error))
         return Outcome(text.getvalue())
 

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 import chronos_assets
+from chronos_assets.defs.failures import failures
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.platforms.store import StoreKeyError
 
 PACKAGE = Path(chronos_assets.__file__).parent

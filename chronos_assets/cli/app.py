@@ -93,8 +93,7 @@ def _without_verbose(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 def explain(error: Exception) -> str:
     """What went wrong, for a user: what, where and how to fix it, as far as the error knows."""
-    dagster = sys.modules.get("dagster")  # not loaded for its error alone
-    if isinstance(error, ChronosAssetsError) or (dagster is not None and isinstance(error, dagster.Failure)):
+    if isinstance(error, ChronosAssetsError):
         return str(error)
     if isinstance(error, TyperException):
         return f"{error.format_message()}\nSee chronos-assets {' '.join(_command_of(error))}--help"

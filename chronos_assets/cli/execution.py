@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from chronos_assets.cli.common import UsageError
 from chronos_assets.cli.output import new_log, raw_output_to
+from chronos_assets.errors import ChronosAssetsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -54,7 +55,6 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
     from chronos_assets.defs.console import line_handler, messages_to
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import open_instance
-    from chronos_assets.defs.launcher import MainJobError
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.warm_workers import warm_workers
 
@@ -72,7 +72,9 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
             shown.note(f"run {run_id} had died; marked as failed")
         try:
             yield Session(group_definitions(group), instance, shown.note, interrupts.check)
-        except MainJobError as error:
+        except UsageError:
+            raise
+        except ChronosAssetsError as error:
             print(error, file=sys.stderr)  # into the log
             raise UsageError(str(error), log) from error
 

@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import dagster as dg
 import pandas as pd
 import streamlit as st
 
 from chronos_assets.dashboard.session import ask, source, table
 from chronos_assets.dashboard.source import NothingToShow
 from chronos_assets.dashboard.words import moment, number, percent, plain
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.predictor import member_in_words
 from chronos_assets.params.reader import load_params
@@ -212,8 +212,8 @@ def _decide(action: str, version: PackageVersion, reason: str) -> None:
     try:
         with st.spinner("The decision is carried out; the endpoint follows where one is up."):
             decide_version(GroupState(source().group), action, number_of, by=_decider(), reason=reason, log=said)
-    except dg.Failure as failure:
-        st.error(plain(failure.description or failure), icon=":material/error:")
+    except ChronosAssetsError as error:
+        st.error(plain(error), icon=":material/error:")
         return
     logger.info("%s of %s by %s: %s", action, version.name, _decider(), reason)
     st.session_state["decided"] = f"Done: {'; '.join(said.lines)}."

@@ -147,11 +147,8 @@ class StoreSource:
         """The group's endpoint.
 
         Raises:
-            NothingToShow: none answers, or what it serves can't be read.
-            EndpointError: its state is damaged, or AWS refuses to tell.
+            NothingToShow: none answers, what it serves can't be read, its state is damaged, or AWS refuses to tell.
         """
-        import dagster as dg
-
         from chronos_assets.pipeline.serving import covariates_read, endpoint_name, wanted_identity
         from chronos_assets.pipeline.state import GroupState
 
@@ -169,8 +166,8 @@ class StoreSource:
             current = served.identity == wanted_identity(state)
             frequency = str(state.params.frequency)
             return ServedModel(name, served.version, served.identity, current, covariates_read(state), frequency)
-        except dg.Failure as failure:
-            raise NothingToShow(failure.description or str(failure)) from failure
+        except ChronosAssetsError as error:
+            raise NothingToShow(str(error)) from error
 
     def runs(self) -> list[RunSummary]:
         """Runs that are queued or on their way, oldest first; none where Dagster has no storage yet."""

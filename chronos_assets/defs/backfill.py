@@ -60,26 +60,23 @@ def run_backfill(
         check_interrupt: see `run_main_job`.
 
     Raises:
-        MainJobError: the windows can't be forecast, or a run failed.
+        ChronosAssetsError: the windows can't be forecast, or a run failed (both `MainJobError`), or can't be started.
         KeyboardInterrupt: `check_interrupt` raised it.
     """
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
-    try:
-        import_inputs(group, launcher, instance)
+    import_inputs(group, launcher, instance)
+    state = GroupState(group)
+    windows = _windows(state, first, last)
+    stale = stale_forecasts(state, instance, windows)
+    for part in consecutive(stale, group):
+        launcher.run(["forecasts"], part)
+    if stale:
         state = GroupState(group)
-        windows = _windows(state, first, last)
-        stale = stale_forecasts(state, instance, windows)
-        for part in consecutive(stale, group):
-            launcher.run(["forecasts"], part)
-        if stale:
-            state = GroupState(group)
-        unscored = unscored_forecasts(state, instance, scorable(state, windows))
-        for part in consecutive(unscored, group):
-            launcher.run(["forecast_accuracy"], part)
-        if launcher.runs:
-            launcher.run(["forecast_tables"], [])
-    except dg.Failure as failure:
-        raise MainJobError(str(failure.description)) from failure
+    unscored = unscored_forecasts(state, instance, scorable(state, windows))
+    for part in consecutive(unscored, group):
+        launcher.run(["forecast_accuracy"], part)
+    if launcher.runs:
+        launcher.run(["forecast_tables"], [])
     return Backfilled(windows, tuple(stale), tuple(unscored), tuple(launcher.runs))
 
 

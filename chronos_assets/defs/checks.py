@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.defs.failures import failures
 from chronos_assets.defs.metadata import failing_rows
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
@@ -91,9 +92,10 @@ def declared_check(
 
     @dg.asset_check(asset=group.key(asset), name=name, description=description, partitions_def=partitions)
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        state = GroupState(group)
         keys = [""] if partitions is None else context.op_execution_context.partition_keys
-        return check_result([(key, answer(state, key)) for key in keys])
+        with failures():
+            state = GroupState(group)
+            return check_result([(key, answer(state, key)) for key in keys])
 
     return check
 
@@ -139,7 +141,8 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
         description="Asked for the published forecast's series, the endpoint gives the same numbers (to 1e-5; TF32, bf16: 5%).",
     )
     def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        compared = serving.compare_endpoint(GroupState(group))
+        with failures():
+            compared = serving.compare_endpoint(GroupState(group))
         return dg.AssetCheckResult(
             passed=compared.agree,
             description=compared.note,

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from chronos_assets.defs import training_metadata
 from chronos_assets.defs.dead_runs import tagged_executor
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.decisions import decide_version
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -69,9 +70,11 @@ def jobs(group: Group) -> list[Any]:
 def _decision(group: Group, name: str, action: str, description: str) -> dg.JobDefinition:
     @dg.op(name=group.named(f"{name}_op"), description=description)
     def decide(context: dg.OpExecutionContext, config: Decision) -> None:
-        made = decide_version(
-            GroupState(group), action, config.version or None, by=f"job {name}", reason=config.reason, log=context.log
-        )
+        version = config.version or None
+        with failures():
+            made = decide_version(
+                GroupState(group), action, version, by=f"job {name}", reason=config.reason, log=context.log
+            )
         context.add_output_metadata(training_metadata.decision(made))
 
     @dg.job(name=group.named(name), description=description, executor_def=tagged_executor)

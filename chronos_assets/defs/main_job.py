@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
+from chronos_assets.defs.launcher import Launcher, consecutive
 from chronos_assets.params.exports import BacktestParams
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
@@ -89,18 +89,15 @@ def run_main_job(
         check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
 
     Raises:
-        MainJobError: a run failed, or can't be started.
+        ChronosAssetsError: a run failed (`MainJobError`), or can't be started.
         KeyboardInterrupt: `check_interrupt` raised it.
     """
     launcher = Launcher(group, definitions, instance, note, check_interrupt)
-    try:
-        import_inputs(group, launcher, instance)
-        if reopen is not None and (opened := reopen(group)) is not None:
-            group, definitions = opened
-            launcher.use(group, definitions)
-        return _forecast(group, launcher, instance, backtest_windows, train)
-    except dg.Failure as failure:
-        raise MainJobError(str(failure.description)) from failure
+    import_inputs(group, launcher, instance)
+    if reopen is not None and (opened := reopen(group)) is not None:
+        group, definitions = opened
+        launcher.use(group, definitions)
+    return _forecast(group, launcher, instance, backtest_windows, train)
 
 
 def _forecast(

@@ -15,6 +15,7 @@ from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, is_of_group, noti
 from chronos_assets.defs.redeploy_sensor import redeploy_sensor
 from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor
 from chronos_assets.defs.what_if_sensor import what_if_sensor
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
@@ -41,6 +42,7 @@ from chronos_assets.planning.listing import files_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
 from chronos_assets.platforms.notices import NoticeError
+from chronos_assets.platforms.store import StoreError
 from chronos_assets.store_layout import TRAIN_KEY
 
 TAG_LENGTH = 250
@@ -210,9 +212,11 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             shown = forecast_steps.shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = forecast_steps.end_of_windows(state)
-        except dg.Failure as failure:
+        except StoreError:
+            raise  # the next tick may reach it
+        except ChronosAssetsError as error:
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
-            return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         plan = plan_new_data(
             dataset,
             forecasts,

@@ -8,12 +8,14 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.defs.sensor_parts import running_sensor
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.partitions import scenario_partitions
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.what_if import baseline_problem, scenario_files
 from chronos_assets.planning.cursor import digest_of
 from chronos_assets.planning.scenarios import plan_scenarios
+from chronos_assets.platforms.store import StoreError
 from chronos_assets.store_layout import FORECAST_KEY
 
 WHAT_IF_SENSOR = (
@@ -36,9 +38,11 @@ def what_if_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
             try:
                 if baseline_problem(GroupState(group)) is None:
                     baseline = group.store.shown(FORECAST_KEY)
-            except dg.Failure as failure:
+            except StoreError:
+                raise  # the next tick may reach it
+            except ChronosAssetsError as error:
                 # Broken parameters or a missing model: runs would fail alike.
-                return dg.SensorResult(skip_reason=failure.description, cursor=context.cursor)
+                return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         plan = plan_scenarios(files, baseline, context.cursor)
         known = set(context.instance.get_dynamic_partitions(partitions.name)) if partitions.name else set()
         added = [name for name in plan.scenarios if name not in known]

@@ -14,6 +14,7 @@ import dagster as dg
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariates import item_categories
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import forecast_states, main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import levels_to_score
@@ -76,7 +77,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
     """Score partitions `keys` and publish their metrics and anomalies; all are checked before anything is written.
 
     Raises:
-        dg.Failure: a partition has no forecast, or its horizon is not observed yet.
+        ChronosAssetsError: a partition has no forecast, or its horizon is not observed yet.
     """
     group = state.group
     params = state.params
@@ -104,7 +105,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
                     scratch=folder,
                 )
             except AccuracyError as error:
-                raise dg.Failure(f"partition {key}: {error}") from error
+                raise StepError(f"partition {key}: {error}") from error
             _publish_anomalies(group, key, report, folder / "anomalies")
             rows = write_metrics(report, staged / "metrics.parquet", categories)
             made_from = {"forecast_version": source.name, "data_version": manifest.data_version}
@@ -148,7 +149,7 @@ def _check_scorable(state: GroupState, manifest: Manifest, forecasts: Mapping[st
     if late:
         _, observed = main_windows(state, 1)
         until = f"the last that can be scored is {observed[-1].key}" if observed else "none can be scored yet"
-        raise dg.Failure(
+        raise StepError(
             f"the horizon of {', '.join(late[:5])}{' …' if len(late) > 5 else ''} ends after the last observation "
             f"({manifest.last}): {until}; nothing was written"
         )

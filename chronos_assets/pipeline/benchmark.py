@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from chronos_assets.models.checkpoints import BUNDLED, ModelError, describe_model
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import place, staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
@@ -55,18 +54,16 @@ def run_benchmark(group: Group, context: dg.AssetExecutionContext) -> Benchmark:
     """Measure every model on every set, unless an earlier run has, and publish tables and figure.
 
     Raises:
-        dg.Failure: there is no data, a model can't be had, or a job failed; results of finished sets are kept.
+        ChronosAssetsError: there is no data, a model can't be had, or a job failed; results of finished sets are kept.
     """
     from chronos_assets.benchmark.data import open_data
     from chronos_assets.benchmark.scores import read_published
-    from chronos_assets.benchmark.tasks import BenchmarkError
 
     source = group.settings.benchmark_data
-    with failures(BenchmarkError, ModelError):
-        data = open_data(source)
-        contenders = find_contenders(group)
-        published = read_published(Path(source).expanduser(), data.tasks) if source and Path(source).is_dir() else []
-        measured, kept = _measure_all(group, context, data, contenders)
+    data = open_data(source)
+    contenders = find_contenders(group)
+    published = read_published(Path(source).expanduser(), data.tasks) if source and Path(source).is_dir() else []
+    measured, kept = _measure_all(group, context, data, contenders)
     made = Benchmark(tuple(measured.values()), tuple(published), tuple(measured), kept)
     _publish(group, made)
     return made

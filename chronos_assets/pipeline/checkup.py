@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import dagster as dg
-
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import load_params
@@ -23,6 +21,7 @@ from chronos_assets.pipeline.levels import check_levels
 from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
+from chronos_assets.platforms.store import StoreError
 from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
 
@@ -35,9 +34,9 @@ def examine(group: Group) -> list[Finding]:
 
 
 def _explain(name: str, error: Exception) -> Finding:
-    if isinstance(error, dg.Failure):
-        return Finding(name, "failed", error.description or str(error))
-    kind = "" if isinstance(error, ChronosAssetsError | OSError) else f"{type(error).__name__}: "
+    if isinstance(error, ChronosAssetsError) and not isinstance(error, StoreError):
+        return Finding(name, "failed", str(error))
+    kind = "" if isinstance(error, StoreError | OSError) else f"{type(error).__name__}: "
     return Finding(name, "unknown", f"the store can't be looked at: {kind}{error}")
 
 
@@ -115,5 +114,5 @@ def _metadata(state: GroupState) -> Iterator[Finding]:
 def _sums(state: GroupState) -> Iterator[Finding]:
     try:
         check_levels(state)
-    except dg.Failure as failure:
-        yield Finding("sums", "failed", str(failure.description))
+    except ChronosAssetsError as error:
+        yield Finding("sums", "failed", str(error))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.serving import endpoint_name
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.pipeline.tuning import made_here, read_tuned
-from chronos_assets.platforms.endpoints import EndpointError
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def clean_up(state: GroupState) -> CleanedUp | None:
     version that somebody has yet to decide about, and of a search that another run is about to register.
 
     Raises:
-        dg.Failure: the registry or the endpoint's state can't be read.
+        ChronosAssetsError: the registry or the endpoint's state can't be read.
     """
     group = state.group
     package, name = package_group(state), endpoint_name(state)
@@ -41,7 +39,6 @@ def clean_up(state: GroupState) -> CleanedUp | None:
     if tuned is not None and tuned["candidates"][tuned["best"]]["model"] in keys:
         keys |= {str(item["model"]) for item in tuned["candidates"]}
     keys -= {item.model for item in versions if item.status == "PendingManualApproval"}
-    with failures(EndpointError):
-        stopped = group.endpoints.delete(name)
+    stopped = group.endpoints.delete(name)
     removed = tuple(key for key in sorted(keys) if made_here(package, key) and group.store.withdraw(key))
     return CleanedUp(name if stopped else "", removed)

@@ -17,6 +17,7 @@ import dagster as dg
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, RELATED_KIND, CovariateKind, covariate_files
 from chronos_assets.pipeline.dataset import dataset_is_current, last_import
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.imports import ImportPlan, imported, is_job, table_before, what_was_read
 from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.staging import materialization_values
@@ -60,7 +61,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> C
         context: the asset's execution context, for its log, and where the import is a job.
 
     Raises:
-        dg.Failure: bad rows or files; the description says which.
+        ChronosAssetsError: bad rows or files; the message says which.
     """
     group, log, params = state.group, context.log, state.params
     dataset, files = state.require_manifest(), covariate_files(group, kind)
@@ -93,7 +94,7 @@ def import_covariates(state: GroupState, kind: CovariateKind, context: Any) -> C
         outcome, facts = made.outcome, dict(made.facts)
         manifest: RelatedManifest | MetadataManifest = outcome.manifest
         if getattr(manifest, "dataset_version", dataset.data_version) != dataset.data_version:
-            raise dg.Failure("the dataset changed while covariates were imported: materialize them again")
+            raise StepError("the dataset changed while covariates were imported: materialize them again")
         made.publish(group, plan, files)
         if kind is RELATED_KIND:
             facts = {"what_was_read": what_was_read(outcome), **facts}

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
-
-from chronos_assets.calendar.holidays import HolidayCalendar, HolidayError
+from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.system import document_digest
@@ -24,7 +22,7 @@ from chronos_assets.timeseries.dataset.related import (
     RelatedManifest,
     read_item_metadata,
 )
-from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 @dataclass(frozen=True)
@@ -84,12 +82,11 @@ def covariate_inputs(
         metadata: manifest of the item metadata, likewise.
 
     Raises:
-        dg.Failure: the related time series were made for another version of the dataset, or the holidays can't be read.
+        ChronosAssetsError: the related time series were made for another version of the dataset, or the holidays can't be read.
     """
-    with failures(DatasetError, HolidayError):
-        if related is not None:
-            related.check(dataset)
-        return CovariateInputs(related, metadata, _holidays(group, params.holidays))
+    if related is not None:
+        related.check(dataset)
+    return CovariateInputs(related, metadata, _holidays(group, params.holidays))
 
 
 def item_metadata(group: Group, inputs: CovariateInputs) -> ItemMetadata | None:
@@ -118,7 +115,7 @@ def _holidays(group: Group, calendar: HolidayCalendar | None) -> dict[str, Any] 
         try:
             calendar = calendar.with_file(group.store.get(key).decode("utf-8-sig"))
         except (FileNotFoundError, UnicodeDecodeError) as error:
-            raise dg.Failure(
+            raise StepError(
                 f"the file of holidays {group.store.uri(key)} can't be read: {error}; put it there, or take it out "
                 "of Chronos.Holidays in params.json"
             ) from error

@@ -14,6 +14,7 @@ import dagster as dg
 import numpy as np
 
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import as_datetime, materialization_values
@@ -58,7 +59,7 @@ def first_series(state: GroupState) -> Series:
         for series in iter_series(path, state.params.dimensions):
             if np.isfinite(series.target).any():
                 return series
-    raise dg.Failure("no series of the dataset has an observation")
+    raise StepError("no series of the dataset has an observation")
 
 
 def shards_of(group: Group, keys: Collection[tuple[str, ...]]) -> Iterator[tuple[Path, list[tuple[str, ...]]]]:

@@ -41,7 +41,7 @@ def import_dataset(state: GroupState, context: Any) -> ImportResult:
         context: the asset's execution context, for its log, and where the import is a job.
 
     Raises:
-        dg.Failure: no files, bad parameters or bad rows; the description says which.
+        ChronosAssetsError: no files, bad parameters or bad rows; the message says which.
     """
     group, log = state.group, context.log
     plan = plan_import(state, log)
@@ -62,7 +62,7 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
     """What an import reads, and where it runs.
 
     Raises:
-        dg.Failure: no files, or bad parameters.
+        ChronosAssetsError: no files, or bad parameters.
     """
     group = state.group
     files = train_files(group)

@@ -8,15 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
-
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.serving import deploy, is_deployed
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointState
-from chronos_assets.platforms.registry import RegistryError, StatusChange, approve, reject, roll_back
+from chronos_assets.platforms.registry import StatusChange, approve, reject, roll_back
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,21 @@ def decide_version(
         log: where progress is reported.
 
     Raises:
-        dg.Failure: there is no such version, or its checkpoint is gone.
+        ChronosAssetsError: there is no such version, or its checkpoint is gone.
     """
     group = state.group
     name = package_group(state)
     there = state.versions
     if version is None and not there and action != "roll_back":
-        raise dg.Failure(f"no version of {name} is registered yet: launch the job retrain")
-    with failures(RegistryError):
-        if action == "roll_back":
-            change = roll_back(group.registry, name, by=by, reason=reason)
-        elif action == "approve":
-            number = version or there[-1].version
-            _check_checkpoint(state, number)
-            change = approve(group.registry, name, number, by=by, reason=reason)
-        else:
-            change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
+        raise StepError(f"no version of {name} is registered yet: launch the job retrain")
+    if action == "roll_back":
+        change = roll_back(group.registry, name, by=by, reason=reason)
+    elif action == "approve":
+        number = version or there[-1].version
+        _check_checkpoint(state, number)
+        change = approve(group.registry, name, number, by=by, reason=reason)
+    else:
+        change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
     now = GroupState(group)
     model = now.model_in_use
     log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))
@@ -69,6 +66,6 @@ def _check_checkpoint(state: GroupState, version: int) -> None:
     group = state.group
     chosen = next((item for item in state.versions if item.version == version), None)
     if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
-        raise dg.Failure(
+        raise StepError(
             f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import EXPLAINED_VERSION, forecast_inputs, forecast_parameters
 from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.staging import staging
@@ -40,24 +41,24 @@ def explain_forecast(state: GroupState, context: dg.AssetExecutionContext, key: 
     """Explain the forecast of a partition, and publish it.
 
     Raises:
-        dg.Failure: there is none, it was made from other data than there are now, or covariates have no weight in it.
+        ChronosAssetsError: there is none, it was made from other data than there are now, or covariates have no weight in it.
     """
     group, params = state.group, state.params
     try:
         version = group.store.shown(history_key(key))
         made = forecast_manifest(group, key)
     except FileNotFoundError:
-        raise dg.Failure(f"partition {key} has no forecast: materialize it in forecasts first") from None
+        raise StepError(f"partition {key} has no forecast: materialize it in forecasts first") from None
     now = (state.require_manifest().data_version, params.digest, state.covariates.digest)
     if (made["data_version"], made["params_digest"], made.get("covariates_digest")) != now:
-        raise dg.Failure(
+        raise StepError(
             f"the forecast of {key} was made from other data or parameters than there are now: materialize its partition of "
             "forecasts again"
         )
     window = window_for_key(key, group.settings.partitions)
     model = state.model_in_use
     if _reads_covariates_itself(made) and made["model"]["digest"] != model.digest:
-        raise dg.Failure(
+        raise StepError(
             f"the forecast of {key} was made by another model than the one in use now, {model.label}: materialize its "
             "partition of forecasts again"
         )

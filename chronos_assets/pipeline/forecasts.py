@@ -24,8 +24,8 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.dataset import known_after, last_instant, reading_parameters, shards_of
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.exports import windows_of_backtest
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.live import live_records
@@ -35,7 +35,7 @@ from chronos_assets.pipeline.published import forecast_manifest, published_manif
 from chronos_assets.pipeline.staging import as_datetime, latest_metadata, read_json, staging, timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
-from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, window_for_key, window_of
+from chronos_assets.planning.windows import Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
@@ -242,7 +242,7 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
     """The folder of a window's forecast, made in `folder` of the parts where there are several, and its manifest.
 
     Raises:
-        dg.Failure: the parts don't make up one forecast.
+        ChronosAssetsError: the parts don't make up one forecast.
     """
     parts = [part / job_folder(window.key) for part in result.parts("forecast")]
     if len(parts) == 1:
@@ -256,7 +256,7 @@ def _window_forecast(result: JobResult, window: Window, folder: Path) -> tuple[P
             shutil.copyfile(parts[0] / PREDICTOR_FILE, merged / PREDICTOR_FILE)
         return merged, manifest
     except PartsError as error:
-        raise dg.Failure(f"partition {window.key}: {error}") from error
+        raise StepError(f"partition {window.key}: {error}") from error
 
 
 def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,14 +368,14 @@ def _moment(manifest: Mapping[str, Any], name: str) -> datetime:
 
 
 def recipe(state: GroupState) -> str:
-    """Digest of what a forecast would be made with now, beside the data; `dg.Failure` if that can't be read."""
+    """Digest of what a forecast would be made with now, beside the data; `ChronosAssetsError` if that can't be read."""
     params = state.params
     beside = (state.covariates.digest if state.manifest is not None else None) or ""
     return f"{state.model_in_use.digest}:{params.digest}:{state.model_in_use.predictor}:{beside}"
 
 
 def forecast_states(state: GroupState) -> dict[str, ForecastState]:
-    """The forecast that each partition has, by partition key; `dg.Failure` if parameters or model can't be read."""
+    """The forecast that each partition has, by partition key; `ChronosAssetsError` if parameters or model can't be read."""
     group = state.group
     model = state.model_in_use
     return {
@@ -431,7 +431,7 @@ def contexts_of(
             if not left:
                 break
     if gone := set(keys) - found.keys():
-        raise dg.Failure(
+        raise StepError(
             f"{len(gone)} series of the published forecast are no longer in the dataset: materialize forecasts again"
         )
     return found
@@ -448,7 +448,7 @@ def end_of_windows(state: GroupState) -> datetime:
     settings = state.group.settings
     now = local_now(state.clock)
     if now < settings.partition_start_time().replace(tzinfo=None):
-        raise dg.Failure(
+        raise StepError(
             f"there are no partitions yet: CHRONOS_PARTITION_START is {settings.partition_start}; set it to a day before "
             "your data"
         )
@@ -462,7 +462,7 @@ def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window
     the data is too short for the horizon.
 
     Raises:
-        dg.Failure: there is no dataset, or the partitions end before the data or begin after it.
+        ChronosAssetsError: there is no dataset, or the partitions end before the data or begin after it.
     """
     newest = _newest_window(state)
     return newest, tuple(window for _, window in islice(_past_windows(state, newest), backtest))[::-1]
@@ -480,8 +480,7 @@ def _newest_window(state: GroupState) -> Window:
     windows = WindowRange(
         settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state)
     )
-    with failures(NoWindowError):
-        return windows.newest(first, last)
+    return windows.newest(first, last)
 
 
 def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:

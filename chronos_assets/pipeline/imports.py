@@ -18,11 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import ForecastParams, to_document
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_inferred
 from chronos_assets.pipeline.staging import place, staging
@@ -86,7 +85,7 @@ class ImportPlan:
         return 8 * rows * len(self.params.related.covariates)
 
     def task(self, group: Group, *, only_changes: bool = False) -> ImportTask:
-        """What an import in this process is told."""
+        """The task of an import in this process."""
         from chronos_assets.timeseries.import_task import ImportTask
 
         settings = group.settings
@@ -185,7 +184,7 @@ def imported(group: Group, plan: ImportPlan, context: Any) -> Iterator[Imported]
         context: the asset's execution context, for its log, and where the import is a job.
 
     Raises:
-        dg.Failure: the files can't be imported, the job failed, or a file has changed since the plan was made.
+        ChronosAssetsError: the files can't be imported, the job failed, or a file has changed since the plan was made.
     """
     from chronos_assets.timeseries.dataset.dataset_before import FullImportNeededError
     from chronos_assets.timeseries.import_task import MoreFilesNeededError
@@ -240,7 +239,7 @@ def _import_as_job(
     """Import in a job, which gets all files or the `given` ones: nothing of files and table comes here, but the report.
 
     Raises:
-        dg.Failure: the job failed, it refuses the files, or a file has changed since the plan was made.
+        ChronosAssetsError: the job failed, it refuses the files, or a file has changed since the plan was made.
         MoreFilesNeededError: the job has to read others, too.
     """
     from chronos_assets.timeseries.import_task import DATASET, REPORT, ImportRefusedError
@@ -271,11 +270,11 @@ def _outcome(
         return error
 
 
-def _refusal(group: Group, reason: str) -> dg.Failure:
-    """The failure of an import; a user who has written no `params.json` is told where the inferred one is."""
+def _refusal(group: Group, reason: str) -> StepError:
+    """The failure of an import; without a written `params.json` it says where the inferred one is."""
     if is_inferred(group):
         reason = reason.replace(f" in {PARAMS_KEY} ", f" in {place(group, PARAMS_KEY)} ")
-    return dg.Failure(reason)
+    return StepError(reason)
 
 
 def _likely_read(group: Group, plan: ImportPlan) -> tuple[ObjectInfo, ...]:

@@ -11,8 +11,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import dagster as dg
-
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import read_json
 from chronos_assets.pipeline.state import GroupState, inferred_from
@@ -25,7 +23,7 @@ def infer_again(group: Group) -> str:
     """Infer `params.json` again if it was inferred from other files and nobody has touched it; what changed, in words.
 
     Raises:
-        dg.Failure: nothing can be inferred from the files that are there now; what was inferred before stays.
+        ChronosAssetsError: nothing can be inferred from the files that are there now; what was inferred before stays.
     """
     before = GroupState(group).params_text
     if before is None or not is_outdated(group, before):
@@ -33,7 +31,7 @@ def infer_again(group: Group) -> str:
     group.store.delete(PARAMS_KEY)
     try:
         _ = GroupState(group).written_params
-    except dg.Failure:
+    except BaseException:
         group.store.put(PARAMS_KEY, before)
         raise
     changes = _changes(json.loads(before), json.loads(group.store.get(PARAMS_KEY)))

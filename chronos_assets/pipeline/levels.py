@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
@@ -32,12 +30,12 @@ def check_levels(state: GroupState) -> None:
     """See that the series of the dataset make the levels that `params.json` asks for, before anything is forecast.
 
     Raises:
-        dg.Failure: they don't.
+        ChronosAssetsError: they don't.
     """
     reconcile = state.params.reconcile
     if reconcile is None:
         return
-    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
+    from chronos_assets.predictors.hierarchy import find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
 
     dataset, dimensions = ShownDataset.of(state.group), state.params.dimensions
@@ -47,9 +45,8 @@ def check_levels(state: GroupState) -> None:
     metadata = item_metadata(state.group, state.covariates)
     if metadata is not None and not dimensions and state.params.cold_start is not False:
         keys |= {(item,) for item in metadata.items}  # items without a past may be forecast, too
-    with failures(LevelsError):
-        hierarchy = find_hierarchy(sorted(keys), reconcile.levels, dimensions, metadata)
-        check_size(hierarchy, reconcile.method)
+    hierarchy = find_hierarchy(sorted(keys), reconcile.levels, dimensions, metadata)
+    check_size(hierarchy, reconcile.method)
 
 
 def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) -> None:
@@ -62,7 +59,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         folder: for what is staged.
 
     Raises:
-        dg.Failure: the series don't make the levels.
+        ChronosAssetsError: the series don't make the levels.
     """
     group, reconcile = state.group, state.params.reconcile
     if reconcile is None:
@@ -90,7 +87,7 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
             state.params.grid,
         )
     except LevelsError as error:
-        raise dg.Failure(f"partition {key}: {error}") from error
+        raise StepError(f"partition {key}: {error}") from error
     write_json(staged / MANIFEST, made)
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
 

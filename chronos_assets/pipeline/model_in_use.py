@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import dagster as dg
-
 from chronos_assets.models.checkpoints import ModelError, describe_model
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
-from chronos_assets.platforms.registry import PackageVersion, RegistryError, approved_version
+from chronos_assets.platforms.registry import PackageVersion, approved_version
 from chronos_assets.predictors.predictor import RECIPE_VERSION, Predictor, PredictorError
 
 
@@ -49,14 +47,13 @@ def registered(group: Group, name: str) -> list[PackageVersion]:
     """Every version of the package group `name`, in order.
 
     Raises:
-        dg.Failure: the registry can't be read, or a version lacks what is asked of it here; people may edit its file.
+        ChronosAssetsError: the registry can't be read, or a version lacks what is asked of it here; people may edit its file.
     """
-    with failures(RegistryError):
-        versions = group.registry.versions(name)
+    versions = group.registry.versions(name)
     for version in versions:
         problem = _problem(version.document)
         if problem:
-            raise dg.Failure(
+            raise StepError(
                 f"{version.name} in the registry can't be used, its document {problem}: "
                 "correct it, or move it away, which removes that version"
             )
@@ -87,7 +84,7 @@ def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse
     """The version in use among `versions`, else the zero-shot base model.
 
     Raises:
-        dg.Failure: the model's files can't be read.
+        ChronosAssetsError: the model's files can't be read.
     """
     version = version_in_use(group, versions)
     try:
@@ -97,13 +94,15 @@ def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse
         digest = describe_model(folder).digest
         predictor = Predictor.load(folder)
     except (ModelError, PredictorError) as error:
-        raise dg.Failure(str(error) if version is None else _unusable(group, version, str(error))) from error
+        if version is None:
+            raise
+        raise StepError(_unusable(group, version, str(error))) from error
     if digest != version.document.get("model_digest", digest):
-        raise dg.Failure(_unusable(group, version, "these are not the files that were registered"))
+        raise StepError(_unusable(group, version, "these are not the files that were registered"))
     until = version.document.get("validation_end") or version.document.get("training_cutoff")
     made_by = predictor.digest if predictor is not None else ""
     if made_by != version.document.get("predictor_digest", made_by):
-        raise dg.Failure(_unusable(group, version, "its predictor.json is not the one that was registered"))
+        raise StepError(_unusable(group, version, "its predictor.json is not the one that was registered"))
     return ModelInUse(version.name, version.model, digest, trained_until=until, predictor=made_by)
 
 

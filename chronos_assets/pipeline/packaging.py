@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.pipeline.dataset import reading_parameters
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.package_document import image, package_document
 from chronos_assets.pipeline.predictors import learn_version
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.platforms.registry import PackageVersion, RegistryError
+from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.store_layout import DATASET_KEY, SYNTHETIC_KEY
 from chronos_assets.system import text_digest
 from chronos_assets.timeseries.scoring.gate import GateDecision, decide
@@ -44,14 +44,14 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
     """Hold the best candidate against base, version in use and seasonal naive, and register it with the verdict.
 
     Raises:
-        dg.Failure: there is no candidate, the evaluation failed, or the registry refuses the version.
+        ChronosAssetsError: there is no candidate, the evaluation failed, or the registry refuses the version.
     """
     from chronos_assets.timeseries.scoring.evaluation_files import read_evaluation
 
     group = state.group
     setup, tuned = state.setup, read_tuned(group)
     if tuned is None:
-        raise dg.Failure("there is no candidate yet: materialize tuned_checkpoints first")
+        raise StepError("there is no candidate yet: materialize tuned_checkpoints first")
     candidate = tuned["candidates"][tuned["best"]]
     in_use = state.version_in_use
     predictor = learn_version(group, context, setup, candidate)
@@ -72,21 +72,20 @@ def package(state: GroupState, context: dg.AssetExecutionContext) -> Packaged:
             evaluation = read_evaluation(result.outputs["evaluation"])
             decision = decide(evaluation, approval=setup.training.approval)
         except ValueError as error:
-            raise dg.Failure(f"the gate can't decide: {error}") from error
+            raise StepError(f"the gate can't decide: {error}") from error
     identity = text_digest(
         "\0".join(
             [candidate["digest"], tuned["search"], tuned["data_version"], *([predictor.digest] if predictor else [])]
         )
     )
-    with failures(RegistryError):
-        version = group.registry.register(
-            setup.name,
-            model=candidate["model"],
-            identity=identity,
-            document=package_document(tuned, candidate, decision, evaluation, image(group), predictor),
-            status=decision.status,
-            reason=decision.reason,
-        )
+    version = group.registry.register(
+        setup.name,
+        model=candidate["model"],
+        identity=identity,
+        document=package_document(tuned, candidate, decision, evaluation, image(group), predictor),
+        status=decision.status,
+        reason=decision.reason,
+    )
     return Packaged(version, decision, result.seconds, result.facts)
 
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import dagster as dg
 import numpy as np
 
 from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.store import MANIFEST, manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, history_key
@@ -57,8 +57,8 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
 
 
 def forecast_manifest(group: Group, key: str) -> dict[str, Any]:
-    """Manifest of partition `key`'s forecast; `dg.Failure` if it has none."""
+    """Manifest of partition `key`'s forecast; `StepError` if it has none."""
     manifest = manifest_of(group.store, history_key(key))
     if manifest is None:
-        raise dg.Failure(f"partition {key} has no forecast to score: materialize forecasts[{key}] first")
+        raise StepError(f"partition {key} has no forecast to score: materialize forecasts[{key}] first")
     return manifest

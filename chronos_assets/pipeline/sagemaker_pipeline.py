@@ -30,7 +30,7 @@ def training_line(state: GroupState, *, base_model: str = "", name: str = "") ->
         name: of the pipeline; made from the model package group's if not given.
 
     Raises:
-        dg.Failure: `params.json` has errors.
+        ChronosAssetsError: `params.json` has errors.
     """
     from chronos_assets.platforms.aws.pipeline_definition import TrainingLine
 
@@ -55,7 +55,7 @@ def training_pipeline(state: GroupState, *, base_model: str = "", name: str = ""
     """The line of a group on AWS as a pipeline; see `training_line`.
 
     Raises:
-        dg.Failure: `params.json` has errors.
+        ChronosAssetsError: `params.json` has errors.
         PipelineError: SageMaker could not run the line.
     """
     from chronos_assets.platforms.aws.clients import clients_of

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import dagster as dg
 import numpy as np
 
 from chronos_assets.container.contract import LONGEST_ANSWER
-from chronos_assets.models.checkpoints import ModelError, describe_model
+from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.options import FLOAT32
 from chronos_assets.pipeline.dataset import first_series
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
@@ -28,7 +27,7 @@ from chronos_assets.pipeline.staging import as_datetime, timestamp
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
-from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 from chronos_assets.system import text_digest
 
@@ -60,7 +59,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     """Serve the model in use; the old one goes when the new one has answered a request.
 
     Raises:
-        dg.Failure: the new one failed; what was served before still is.
+        ChronosAssetsError: the new one failed; what was served before still is.
     """
     group = state.group
     setup = state.setup
@@ -68,20 +67,19 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     golden = golden_request(state)
     base = group.settings.base_model
     zero_shot = publish_zero_shot(state) if model.key is None else None
-    with failures(EndpointError):
-        served = group.endpoints.deploy(
-            EndpointRequest(
-                name=endpoint_name(state),
-                model=model.key or zero_shot or base,
-                version=model.label if model.key else f"{ZERO_SHOT} {base}",
-                identity=served_identity(model.digest, model.label, setup, served_predictor(state)),
-                golden=golden,
-                parameters=server_parameters(setup),
-                forecasts=forecast_places(state),
-            ),
-            log,
-        )
-        answer = group.endpoints.invoke(served.name, golden)
+    served = group.endpoints.deploy(
+        EndpointRequest(
+            name=endpoint_name(state),
+            model=model.key or zero_shot or base,
+            version=model.label if model.key else f"{ZERO_SHOT} {base}",
+            identity=served_identity(model.digest, model.label, setup, served_predictor(state)),
+            golden=golden,
+            parameters=server_parameters(setup),
+            forecasts=forecast_places(state),
+        ),
+        log,
+    )
+    answer = group.endpoints.invoke(served.name, golden)
     return Deployed(served, model, golden, answer)
 
 
@@ -171,12 +169,11 @@ def covariates_read(state: GroupState) -> CovariatesRead:
     """What the endpoint reads beside the target, once it answers with the model in use.
 
     Raises:
-        dg.Failure: the model's files can't be read.
+        ChronosAssetsError: the model's files can't be read.
     """
     group, key = state.group, state.model_in_use.key
-    with failures(ModelError, PredictorError):
-        described = describe_model(group.settings.base_model if key is None else group.store.snapshot(key))
-        learned = shown_predictor(state) if key is None else Predictor.load(described.folder)
+    described = describe_model(group.settings.base_model if key is None else group.store.snapshot(key))
+    learned = shown_predictor(state) if key is None else Predictor.load(described.folder)
     if learned is not None and learned.reads_covariates:
         kinds, past_only = learned.requested
         return CovariatesRead(frozenset(kinds), past_only)
@@ -263,12 +260,12 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
     """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
 
     Raises:
-        dg.Failure: no endpoint answers.
+        ChronosAssetsError: no endpoint answers.
     """
     group = state.group
     served, manifest = group.endpoints.describe(endpoint_name(state)), published_manifest(group)
     if served is None or not served.healthy:
-        raise dg.Failure(f"no endpoint {endpoint_name(state)} answers: materialize endpoint")
+        raise StepError(f"no endpoint {endpoint_name(state)} answers: materialize endpoint")
     if manifest is None:
         return EndpointComparison(0, None, "no forecast is published yet: nothing to compare with")
     model = manifest["model"]
@@ -301,8 +298,7 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
             **frequency,
         },
     }
-    with failures(EndpointError):
-        answers = group.endpoints.invoke(served.name, request)["predictions"]
+    answers = group.endpoints.invoke(served.name, request)["predictions"]
     names = levels | ({"mean": "mean"} if manifest["mean"] else {})
     largest = 0.0
     for answer, (key, columns) in zip(answers, published.items(), strict=True):

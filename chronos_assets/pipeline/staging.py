@@ -15,6 +15,7 @@ from uuid import uuid4
 import dagster as dg
 import numpy as np
 
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.file_locks import lock_file, locked_file
 from chronos_assets.platforms.store import StoreError
@@ -98,7 +99,7 @@ def memory_limit_named(group: Group) -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         limit = group.settings.memory_limit
         reason = str(error).splitlines()[0]
-        raise dg.Failure(f"CHRONOS_MEMORY_LIMIT={limit} is too little, set it higher: {reason}") from error
+        raise StepError(f"CHRONOS_MEMORY_LIMIT={limit} is too little, set it higher: {reason}") from error
 
 
 def timestamp(text: str) -> np.datetime64:

@@ -14,15 +14,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import dagster as dg
-
 from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
 from chronos_assets.params.reader import load_params, parse_params
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, covariate_inputs
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.pipeline.staging import place
@@ -46,7 +44,7 @@ from chronos_assets.store_layout import (
     TRAIN_KEY,
 )
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
+from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.sampling import Sample
@@ -81,7 +79,7 @@ class GroupState:
         """What forecasts are made by: `params.json`, and where it leaves open where periods start, what the import found.
 
         Raises:
-            dg.Failure: see `written_params`; or the manifest of the dataset can't be read.
+            ChronosAssetsError: see `written_params`; or the manifest of the dataset can't be read.
         """
         written = self.written_params
         return written if self.manifest is None else self.manifest.resolve(written)
@@ -91,15 +89,14 @@ class GroupState:
         """`params.json`; without one it is inferred from the train files, and written for the user to keep.
 
         Raises:
-            dg.Failure: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
+            ChronosAssetsError: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
         """
         text = self.params_text
         if text is None:
             text = (json.dumps(_inferred_document(self.group), indent=2, ensure_ascii=False) + "\n").encode()
             self.group.store.put(PARAMS_KEY, text)
             _remember_inferred(self.group, text)
-        with failures(ParamsError):
-            return load_params(text, source=PARAMS_KEY)
+        return load_params(text, source=PARAMS_KEY)
 
     @cached_property
     def readable_params(self) -> ForecastParams | None:
@@ -116,7 +113,7 @@ class GroupState:
 
     @property
     def clock_shown(self) -> Literal["UTC", ""]:
-        """What readers of timestamps are told: UTC; nothing where they are as in the train files, or of a zone."""
+        """The zone that is shown beside timestamps: UTC; nothing where they are as in the train files, or of a zone."""
         return "UTC" if self.readable_params is not None and self.readable_params.in_utc else ""
 
     @cached_property
@@ -151,14 +148,14 @@ class GroupState:
         return _published(self.group, METADATA_KEY, MetadataManifest.from_json)
 
     def require_manifest(self) -> Manifest:
-        """Manifest of the dataset; `dg.Failure` if there has been no import."""
+        """Manifest of the dataset; `ChronosAssetsError` if there has been no import."""
         if self.manifest is None:
-            raise dg.Failure("there is no dataset yet: materialize target_time_series first")
+            raise StepError("there is no dataset yet: materialize target_time_series first")
         return self.manifest
 
     @cached_property
     def covariates(self) -> CovariateInputs:
-        """What there is beside the dataset; `dg.Failure` if it doesn't fit the dataset, or can't be read."""
+        """What there is beside the dataset; `ChronosAssetsError` if it doesn't fit the dataset, or can't be read."""
         params = self.params
         related = self.related_manifest if params.related is not None else None
         metadata = self.metadata_manifest if params.metadata is not None else None
@@ -169,7 +166,7 @@ class GroupState:
         """What the training line works with, from `params.json` and the dataset where they are there.
 
         Raises:
-            dg.Failure: `params.json` has errors.
+            ChronosAssetsError: `params.json` has errors.
         """
         if self.manifest is None and self.params_text is None:
             return Setup(None, TrainingParams(), "", DEFAULT_GROUP, DEFAULT_HORIZON, DEFAULT_QUANTILES)
@@ -186,7 +183,7 @@ class GroupState:
 
     @cached_property
     def versions(self) -> list[PackageVersion]:
-        """Every registered version of the group's model package, in order; `dg.Failure` if they can't be read."""
+        """Every registered version of the group's model package, in order; `ChronosAssetsError` if they can't be read."""
         return registered(self.group, self.setup.name)
 
     @cached_property
@@ -196,7 +193,7 @@ class GroupState:
 
     @cached_property
     def model_in_use(self) -> ModelInUse:
-        """The version in use, else the zero-shot base model; `dg.Failure` if its files can't be read."""
+        """The version in use, else the zero-shot base model; `ChronosAssetsError` if its files can't be read."""
         return model_in_use(self.group, self.versions)
 
 
@@ -266,7 +263,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         if draft is not None:
             group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
             reason += f"\nOr complete the draft {place(group, DRAFT_KEY)} and save it as {PARAMS_KEY} beside it."
-        raise dg.Failure(reason) from error
+        raise StepError(reason) from error
 
 
 def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> ForecastParams:
@@ -332,10 +329,10 @@ def inferred_from(group: Group) -> str:
     return listing_digest(train_files(group)) + (f"+{files_digest(beside)}" if beside else "")
 
 
-def no_train_files(group: Group) -> dg.Failure:
+def no_train_files(group: Group) -> StepError:
     """The failure of an import that finds nothing to import."""
     ignored = described(group.store.list(TRAIN_KEY))
-    return dg.Failure(
+    return StepError(
         f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
         + (f" ({ignored})" if ignored else "")
     )
@@ -347,13 +344,12 @@ def _published(group: Group, key: str, parse: Callable[[bytes], M]) -> M | None:
         text = group.store.read(key, MANIFEST)
     except FileNotFoundError:
         return None
-    with failures(DatasetError):
-        return parse(text)
+    return parse(text)
 
 
 def _read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
     manifest = _published(group, DATASET_KEY, Manifest.from_json)
     if manifest is None and group.store.shown(DATASET_KEY) is not None:
-        raise dg.Failure(f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first")
+        raise StepError(f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first")
     return manifest

@@ -50,7 +50,7 @@ def is_due(state: GroupState, now: datetime) -> tuple[bool, str]:
         now: naive, UTC.
 
     Raises:
-        dg.Failure: parameters or registry can't be read.
+        ChronosAssetsError: parameters or registry can't be read.
     """
     group = state.group
     setup = state.setup
@@ -74,7 +74,7 @@ def request_identity(state: GroupState) -> str:
     """Identity of the training that would be requested now: the same for as long as it is under way.
 
     Raises:
-        dg.Failure: parameters or registry can't be read.
+        ChronosAssetsError: parameters or registry can't be read.
     """
     setup = state.setup
     versions = state.versions

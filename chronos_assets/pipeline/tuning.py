@@ -18,7 +18,7 @@ import dagster as dg
 
 from chronos_assets.models.checkpoints import ModelDescription, ModelError, check_quantiles, describe_model
 from chronos_assets.pipeline.dataset import reading_parameters
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import latest_metadata, read_json, staging
 from chronos_assets.pipeline.state import GroupState, Setup
@@ -59,16 +59,16 @@ def tune(state: GroupState, context: dg.AssetExecutionContext) -> Tuned:
     """Search for the best hyperparameters of each base model, and publish its best checkpoint.
 
     Raises:
-        dg.Failure: a base model can't be had, the series are too short, or every trial failed.
+        ChronosAssetsError: a base model can't be had, the series are too short, or every trial failed.
     """
     group = state.group
     setup = state.setup
     reason = why_not_trainable(state)
     if reason:
-        raise dg.Failure(f"no model can be trained: {reason}")
+        raise StepError(f"no model can be trained: {reason}")
     synthetic = synthetic_manifest(group)
     if synthetic is None:
-        raise dg.Failure("there are no synthetic series yet: materialize synthetic_dataset first")
+        raise StepError("there are no synthetic series yet: materialize synthetic_dataset first")
     search, before = search_identity(state), read_tuned(group)
     trials: dict[str, tuple[Trial, ...]] = {}
     candidates, resumed = [], 0
@@ -178,24 +178,23 @@ def _starting_points(state: GroupState) -> dict[str, StartingPoint]:
     """Base model -> what its training starts from: itself, or with RETRAIN the version in use that came from it.
 
     Raises:
-        dg.Failure: one can't be had, or forecasts not all of the quantiles: the gate would refuse it after the search.
+        ChronosAssetsError: one can't be had, or forecasts not all of the quantiles: the gate would refuse it after the search.
     """
     group, setup = state.group, state.setup
     in_use = state.version_in_use if setup.training.strategy == "RETRAIN" else None
     points = {}
     for reference in map(model_reference, setup.training.base_models or (group.settings.base_model,)):
         warm = in_use.model if in_use is not None and in_use.document.get("base_model") == reference else None
-        with failures(ModelError):
-            described = describe_model(group.store.snapshot(warm) if warm else reference)
-            check_quantiles(described, setup.quantiles)
-            points[reference] = StartingPoint(described, warm)
+        described = describe_model(group.store.snapshot(warm) if warm else reference)
+        check_quantiles(described, setup.quantiles)
+        points[reference] = StartingPoint(described, warm)
     return points
 
 
 def _publish_candidate(group: Group, setup: Setup, reference: str, start: StartingPoint, best: Trial) -> dict[str, Any]:
     """Publish the best trial's checkpoint, and only the checkpoint; what the next asset must know of it."""
     if best.model is None:  # the protocol's promise for a completed trial
-        raise dg.Failure(f"trial {best.number} of {reference} completed without a model")
+        raise StepError(f"trial {best.number} of {reference} completed without a model")
     digest = describe_model(best.model).digest
     key = f"{MODELS_KEY}/{setup.name}-{digest[:12]}"
     with staging(group) as folder:

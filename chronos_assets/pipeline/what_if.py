@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from chronos_assets.partition_folders import job_folder
+from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import forecast_job, forecast_states, recipe
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
@@ -77,13 +78,13 @@ def read_scenario(group: Group, name: str) -> Scenario:
     """The scenario of a name.
 
     Raises:
-        dg.Failure: there is none, or its files can't be read; says where and why.
+        ChronosAssetsError: there is none, or its files can't be read; says where and why.
     """
-    from chronos_assets.predictors.scenario import Scenario, ScenarioError, read_transformations
+    from chronos_assets.predictors.scenario import Scenario, read_transformations
 
     files = scenario_files(group).get(name)
     if not files:
-        raise dg.Failure(
+        raise StepError(
             f"there is no scenario {name}: put {name}.json or {name}.csv into {group.store.uri(WHAT_IF_KEY)}"
         )
     transformations: tuple[Transformation, ...] = ()
@@ -91,7 +92,7 @@ def read_scenario(group: Group, name: str) -> Scenario:
     kinds = [PurePosixPath(info.key).suffix.lower() for info in files]
     if len(set(kinds)) < len(kinds):
         listed = ", ".join(info.key for info in files)
-        raise dg.Failure(f"scenario {name} has several files of one kind, {listed}: keep one JSON and one CSV at most")
+        raise StepError(f"scenario {name} has several files of one kind, {listed}: keep one JSON and one CSV at most")
     try:
         for info in files:
             text = group.store.get(info.key).decode("utf-8-sig")
@@ -100,9 +101,7 @@ def read_scenario(group: Group, name: str) -> Scenario:
             else:
                 replacements = read_replacements(text, info.key)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise dg.Failure(f"{group.store.uri(info.key)} can't be read: {error}") from error
-    except ScenarioError as error:
-        raise dg.Failure(str(error)) from error
+        raise StepError(f"{group.store.uri(info.key)} can't be read: {error}") from error
     return Scenario(name, transformations, replacements)
 
 
@@ -240,7 +239,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     """Forecast a scenario as of the current forecast, and publish it beside that.
 
     Raises:
-        dg.Failure: the scenario can't be read or applied, or there is no current forecast.
+        ChronosAssetsError: the scenario can't be read or applied, or there is no current forecast.
     """
     from chronos_assets.timeseries.forecast.what_if import PARQUET, write_what_if
 
@@ -248,7 +247,7 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     made_from = _made_from(group, scenario_files(group).get(name, []))
     scenario = on_clock(with_dimensions(read_scenario(group, name), params.dimensions), params.clock)
     if (problem := baseline_problem(state)) is not None:
-        raise dg.Failure(problem)
+        raise StepError(problem)
     as_of = str((published_manifest(group) or {})["as_of"])
     window = window_for_key(as_of, group.settings.partitions)
     job = job_name("what-if", *group.settings.key_prefix, name)

@@ -17,9 +17,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
-import dagster as dg
-
 from chronos_assets.calendar.frequencies import Frequency, Unit
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_of
@@ -88,7 +87,7 @@ def follow_data(group: Group, env: Mapping[str, str]) -> Settings:
     settings = group.settings
     try:
         manifest = GroupState(group).manifest
-    except dg.Failure:
+    except ChronosAssetsError:
         return settings  # what needs the dataset says why it can't be read
     if manifest is None or env.get(START) or env.get(LENGTH) or settings.deployment != "local":
         return settings
@@ -113,7 +112,7 @@ def _length_by_data(group: Group) -> Cadence | None:
         return group.settings.partitions
     try:
         return windows_for(GroupState(group).written_params.frequency)
-    except dg.Failure:
+    except ChronosAssetsError:
         return None  # the import says why
 
 

@@ -8,11 +8,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, readable_name
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.system import text_digest
 
 WORKLOADS = "chronos_assets.workloads"  # package of the programs
+
+
+class JobError(ChronosAssetsError):
+    """A job or a search failed; the message begins with the reason in one line.
+
+    Attributes:
+        facts: what people want to know of it (its folder or log, exit status, ...); JSON values, paths or Dagster's.
+    """
+
+    def __init__(self, message: str, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,7 @@ class Jobs(Protocol):
         """Run to the end, with the workload's log in `context.log`.
 
         Raises:
-            dagster.Failure: the workload failed; its description starts with the reason in one line.
+            ChronosAssetsError: the workload failed (`JobError`), its inputs are missing, or another run has this job.
         """
 
 

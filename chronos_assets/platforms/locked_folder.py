@@ -15,11 +15,14 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-import dagster as dg
-
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.file_locks import lock_file
 
 PATIENCE_SECONDS = 2.0  # how long to wait silently
+
+
+class FolderBusyError(ChronosAssetsError):
+    """Another run works in the folder."""
 
 
 class LockedFolder:
@@ -64,7 +67,7 @@ def lock_folder(
         first: see `LockedFolder`.
 
     Raises:
-        dagster.Failure: the other run holds it still.
+        FolderBusyError: the other run holds it still.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder)
@@ -76,7 +79,7 @@ def lock_folder(
     try:
         return LockedFolder(folder, lock_file(path, seconds=seconds - moment), first=first)
     except TimeoutError:
-        raise dg.Failure(
+        raise FolderBusyError(
             f"{what} {folder.name} is already running (another run holds {path}): wait for it or cancel it"
         ) from None
 

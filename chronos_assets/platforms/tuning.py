@@ -115,7 +115,8 @@ class Tuning(Protocol):
         """Run the search to its end, with progress in `context.log`.
 
         Raises:
-            dagster.Failure: no trial completed; its description starts with the reason of the first that failed.
+            ChronosAssetsError: the search can't be run as asked (`SearchError`); an input is missing, or no trial completed
+                (`JobError`, with the reason of the first that failed); or another run has this search.
         """
 
 

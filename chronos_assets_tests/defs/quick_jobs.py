@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import dagster as dg
-
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.platforms.jobs import JobRequest, JobResult
+from chronos_assets.platforms.jobs import JobError, JobRequest, JobResult
 from chronos_assets.platforms.store import Store
 from chronos_assets.platforms.tables import TABLES
 from chronos_assets.workloads import explain, forecast, import_dataset
@@ -76,7 +74,7 @@ class QuickJobs:
         try:
             workload.main(workspace, listener)
         except ChronosAssetsError as error:
-            raise dg.Failure(str(error)) from error
+            raise JobError(str(error)) from error
         output = {channel: workspace.output(channel) for channel in request.outputs if channel not in request.stored}
         stored = {channel: f"{place}/processing/output/{channel}" for channel in request.stored}
         return JobResult(output, tuple(listener.messages), 0.0, files=_Folder(root), stored=stored)

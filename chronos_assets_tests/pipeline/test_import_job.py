@@ -11,9 +11,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import dagster as dg
 import pytest
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.covariate_imports import CovariateImport, import_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS
 from chronos_assets.pipeline.dataset_import import import_dataset, plan_import
@@ -136,7 +136,7 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
     made = group(tmp_path, 0)
     put_days(made, "june", 0, 2)
     made.jobs.during = lambda: put_days(made, "june", 0, 3)  # type: ignore[attr-defined]
-    with pytest.raises(dg.Failure, match=r"train/june\.csv changed while the job .* nothing was published"):
+    with pytest.raises(ChronosAssetsError, match=r"train/june\.csv changed while the job .* nothing was published"):
         import_dataset(GroupState(made), CONTEXT)
     assert made.store.shown(DATASET_KEY) is None
     assert not made.store.exists(IMPORT_MEMORY_KEY)
@@ -175,7 +175,7 @@ def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
     changed = partial(there.store.put, "related/prices.csv", prices(5, value=2.0).encode())
     there.jobs.during = changed  # type: ignore[attr-defined]
     with pytest.raises(
-        dg.Failure, match=r"related/prices\.csv changed while .*, materialize related_time_series again"
+        ChronosAssetsError, match=r"related/prices\.csv changed while .*, materialize related_time_series again"
     ):
         import_beside(there)
     there.jobs.during = killed  # type: ignore[attr-defined]
@@ -184,7 +184,9 @@ def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
     there.jobs.during = lambda: None  # type: ignore[attr-defined]
     there.store.put("params.json", declared().encode())
     there.store.put("related/prices.csv", f"{prices(5)}client_a,2024-01-01 00:00:00,cheap\n".encode())
-    with pytest.raises(dg.Failure, match=r"related/prices\.csv, line 362, column price: 'cheap' is not a number"):
+    with pytest.raises(
+        ChronosAssetsError, match=r"related/prices\.csv, line 362, column price: 'cheap' is not a number"
+    ):
         import_beside(there)
     assert left(there) == before
 
@@ -220,7 +222,7 @@ def test_a_file_that_changed_before_the_job_read_it_is_refused_at_once(tmp_path:
     put_days(made, "june", 0, 2)
     request = requested(made)
     put_days(made, "june", 0, 3)
-    with pytest.raises(dg.Failure, match=r"train/june\.csv has [\d,]+ bytes instead of [\d,]+: it has changed"):
+    with pytest.raises(ChronosAssetsError, match=r"train/june\.csv has [\d,]+ bytes instead of [\d,]+: it has changed"):
         made.jobs.run(CONTEXT, request)
 
 
@@ -229,11 +231,11 @@ def test_bad_rows_are_told_by_a_job_as_they_are_in_this_process(tmp_path: Path) 
     for limit in (None, 0):
         made = group(tmp_path / str(limit), limit)
         put_days(made, "june", 0, 1, *(f"no time {number},1,client_a" for number in range(30)))
-        with pytest.raises(dg.Failure) as failure:
+        with pytest.raises(ChronosAssetsError) as failure:
             import_dataset(GroupState(made), CONTEXT)
-        told.append(failure.value.description)
+        told.append(str(failure.value))
     assert told[0] == told[1]
-    assert len(str(told[1]).splitlines()) > 20
+    assert len(told[1].splitlines()) > 20
 
 
 def test_a_job_fails_at_once_where_its_disk_is_too_small(tmp_path: Path) -> None:
@@ -244,7 +246,8 @@ def test_a_job_fails_at_once_where_its_disk_is_too_small(tmp_path: Path) -> None
     assert request.disk_bytes == (size + request.parameters["space"], int(3.4 * size))
     large = JobRequest(**{**vars(request), "parameters": {**request.parameters, "space": 10**18}})
     with pytest.raises(
-        dg.Failure, match=r"needs 1,000,000,000\.0 GB of disk at least beside its inputs, .* CHRONOS_IMPORT_VOLUME"
+        ChronosAssetsError,
+        match=r"needs 1,000,000,000\.0 GB of disk at least beside its inputs, .* CHRONOS_IMPORT_VOLUME",
     ):
         made.jobs.run(CONTEXT, large)
 

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from chronos_assets.defs.benchmark_metadata import benchmark_metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.benchmark import run_benchmark
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import BENCHMARK_KEY
 

@@ -3,10 +3,10 @@
 import dagster as dg
 
 from chronos_assets.defs import covariate_metadata, metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.covariate_imports import import_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind
 from chronos_assets.pipeline.dataset_import import import_dataset
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY

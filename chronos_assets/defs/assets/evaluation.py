@@ -6,8 +6,8 @@ import dagster as dg
 
 from chronos_assets.defs import measurements, metadata
 from chronos_assets.defs.checks import accuracy_check, accuracy_result
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.accuracy import score_forecasts
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.state import GroupState

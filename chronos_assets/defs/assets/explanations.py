@@ -3,8 +3,8 @@
 import dagster as dg
 
 from chronos_assets.defs.explanation_metadata import explanation
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.explanations import explain_forecast
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 

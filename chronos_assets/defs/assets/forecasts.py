@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from chronos_assets.defs import measurements, metadata, training_metadata
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.clean_up import clean_up
 from chronos_assets.pipeline.exports import publish_exports
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.forecasts import make_forecasts
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState

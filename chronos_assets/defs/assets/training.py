@@ -4,8 +4,8 @@ import dagster as dg
 
 from chronos_assets.defs import training_metadata
 from chronos_assets.defs.checks import gate_check, gate_result
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline import serving
-from chronos_assets.pipeline.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.packaging import package
 from chronos_assets.pipeline.state import GroupState

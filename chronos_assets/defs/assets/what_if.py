@@ -3,7 +3,7 @@
 import dagster as dg
 
 from chronos_assets.defs import what_if_metadata
-from chronos_assets.pipeline.failures import failures
+from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.partitions import scenario_partitions
 from chronos_assets.pipeline.state import GroupState

@@ -30,7 +30,7 @@ from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
-from chronos_assets.platforms.jobs import JobRequest, JobResult, nothing_to_read
+from chronos_assets.platforms.jobs import JobError, JobRequest, JobResult, nothing_to_read
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
@@ -112,7 +112,7 @@ class SageMakerJobs:
             return self._result(context, name, request, done, staging)
         except LimitError as error:
             staging.close()
-            raise dg.Failure(f"{request.workload} job {name} failed: {error}") from error
+            raise JobError(f"{request.workload} job {name} failed: {error}") from error
         except BaseException:
             staging.close()
             raise
@@ -130,7 +130,7 @@ class SageMakerJobs:
     def _check_settings(self, request: JobRequest) -> None:
         missing = missing_settings(self._settings)
         if missing:
-            raise dg.Failure(
+            raise JobError(
                 f"{request.workload} job {request.name} failed: {' and '.join(missing)} not set: `chronos-assets doctor` "
                 "says to what"
             )
@@ -141,7 +141,7 @@ class SageMakerJobs:
         try:
             shown, uri = self._store.shown_at(key)
         except FileNotFoundError:
-            raise dg.Failure(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
+            raise JobError(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
         if channel != request.sharded:
             return Source(shown, uri)
         prefix = uri.removeprefix(f"{self._store.url}/").rstrip("/")
@@ -153,7 +153,7 @@ class SageMakerJobs:
         try:
             version, urls = self._store.addresses(request.remote[channel])
         except FileNotFoundError:
-            raise dg.Failure(f"job {request.name}: nothing at {self._store.uri(request.remote[channel])}") from None
+            raise JobError(f"job {request.name}: nothing at {self._store.uri(request.remote[channel])}") from None
         return Source(version, "", urls=urls)
 
     def _listed(self, objects: Sequence[ObjectInfo]) -> Source:
@@ -201,15 +201,18 @@ class SageMakerJobs:
                 not request.outputs or any(True for _ in self._output_keys(name, attempt))
             )
 
-        return self._client.run(
-            context=context,
-            kind="processing",
-            request=of_attempt,
-            name=name,
-            tags={**dict(self._settings.tags), STORE: self._store.url},
-            timeout=self._settings.job_seconds + STARTING_SECONDS,
-            usable=is_there,
-        )
+        try:
+            return self._client.run(
+                context=context,
+                kind="processing",
+                request=of_attempt,
+                name=name,
+                tags={**dict(self._settings.tags), STORE: self._store.url},
+                timeout=self._settings.job_seconds + STARTING_SECONDS,
+                usable=is_there,
+            )
+        except dg.Failure as failure:
+            raise JobError(str(failure), failure.metadata) from failure
 
     def _first_message(self, attempt: str) -> str:
         """Store key of the first messages of an attempt: what is removed before all else, once its results are published."""

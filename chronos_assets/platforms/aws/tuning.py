@@ -34,7 +34,7 @@ from chronos_assets.platforms.aws.tuning_request import (
     tuning_job,
 )
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
-from chronos_assets.platforms.jobs import nothing_to_read
+from chronos_assets.platforms.jobs import JobError, nothing_to_read
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
 from chronos_assets.store_layout import JOBS_KEY
 
@@ -85,7 +85,8 @@ class SageMakerTuning:
         this machine.
 
         Raises:
-            dagster.Failure: also for a request that can't be run, before anything is created.
+            JobError: no trial completed, or an input is missing.
+            SearchError: the request can't be run: nothing was created.
         """
         try:
             check_tuning(request, self._settings)
@@ -93,8 +94,8 @@ class SageMakerTuning:
             name = search_name(request, channels, self._settings, self._code_location)
             search = _SearchState(context.log, request)
             done = self._run(context, request, name, channels, search)
-        except (SearchError, LimitError) as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
+        except LimitError as error:
+            raise SearchError(str(error)) from error
         children = self._children(request, done)
         trials = tuple(trial_of(number, child) for number, child in enumerate(children))
         files = _SearchCopies(self._store.scratch)
@@ -120,7 +121,7 @@ class SageMakerTuning:
             try:
                 channels[channel] = self._store.snapshot_uri(key)
             except FileNotFoundError:
-                raise dg.Failure(nothing_to_read(f"search {request.name}", self._store.uri(key), channel)) from None
+                raise JobError(nothing_to_read(f"search {request.name}", self._store.uri(key), channel)) from None
         return channels
 
     def _run(
@@ -157,7 +158,7 @@ class SageMakerTuning:
         except dg.Failure as failure:
             if search.failed_name:
                 self._explain(request, search.failed_name, failure)
-            raise
+            raise JobError(str(failure), failure.metadata) from failure
 
     def _is_usable(self, _name: str, description: Mapping[str, Any]) -> bool:
         """Whether the best model of a completed search is still in the bucket."""
@@ -203,18 +204,16 @@ class SageMakerTuning:
         if any(trial.state == "Failed" for trial in trials):
             raise self._failure(request, name, trials, children) from failure
 
-    def _failure(
-        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]
-    ) -> dg.Failure:
+    def _failure(self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]) -> JobError:
         first = next((trial for trial in trials if trial.state == "Failed"), None)
         if first is None:
-            return dg.Failure(f"search {request.name} failed: none of its {len(trials)} trials completed ({name})")
+            return JobError(f"search {request.name} failed: none of its {len(trials)} trials completed ({name})")
         job = children[first.number].name
         tail = "\n".join(self._results.last_lines(job))
-        return dg.Failure(
+        return JobError(
             f"search {request.name} failed: {first.reason} (training job {job}; none of {len(trials)} completed)"
             + (f"\nLast lines of its log:\n{tail}" if tail else ""),
-            metadata={"reason": dg.MetadataValue.text(first.reason), "job_name": name},
+            {"reason": first.reason, "job_name": name},
         )
 
 

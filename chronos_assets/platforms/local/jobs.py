@@ -11,7 +11,7 @@ and adds what a job needs:
   publishes the outputs lives: what a killed run left is removed by the next run of the same name.
 - The child's process, environment and end are those of `processes.py`.
 - The reason that the workload left in `output/failure`, or the signal that killed it, with the end of its stderr,
-  becomes the description of a `dagster.Failure`.
+  becomes the description of a `JobError`.
 
 https://docs.dagster.io/guides/build/external-pipelines/dagster-pipes-details-and-customization
 """
@@ -25,12 +25,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 from dagster import PipesTempFileContextInjector, open_pipes_session
 
 from chronos_assets.container.contract import Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.platforms.jobs import WORKLOADS, JobRequest, JobResult, check_job_name, nothing_to_read
+from chronos_assets.platforms.jobs import WORKLOADS, JobError, JobRequest, JobResult, check_job_name, nothing_to_read
 from chronos_assets.platforms.local.messages import WholeLinesMessageReader
 from chronos_assets.platforms.local.processes import (
     close_lifeline,
@@ -121,7 +120,7 @@ class LocalJobs:
             try:
                 source = self._store.snapshot(key)
             except FileNotFoundError:
-                raise dg.Failure(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
+                raise JobError(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
             (inputs / channel).symlink_to(source, target_is_directory=True)
         for channel, objects in request.objects.items():
             for info in objects:
@@ -165,16 +164,9 @@ class LocalJobs:
         return tuple(session.get_custom_messages())
 
 
-def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) -> dg.Failure:
+def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) -> JobError:
     reason = failure_reason(workspace, status)
     description = f"{request.workload} job {request.name} failed: {reason}"
     if tail:
         description += f"\nLast lines of its stderr:\n{tail}"
-    return dg.Failure(
-        description,
-        metadata={
-            "reason": dg.MetadataValue.text(reason),
-            "job_folder": dg.MetadataValue.path(str(workspace.root)),
-            "exit_status": dg.MetadataValue.int(status),
-        },
-    )
+    return JobError(description, {"reason": reason, "job_folder": workspace.root, "exit_status": status})

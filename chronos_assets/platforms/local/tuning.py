@@ -22,16 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
 from chronos_assets.container.contract import Workspace
 from chronos_assets.params.training import CategoricalRange, Range
-from chronos_assets.platforms.jobs import WORKLOADS, nothing_to_read
+from chronos_assets.platforms.jobs import WORKLOADS, JobError, nothing_to_read
 from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
-from chronos_assets.platforms.tuning import SearchError, Trial, TrialState, TuningRequest, TuningResult, check_search
+from chronos_assets.platforms.tuning import Trial, TrialState, TuningRequest, TuningResult, check_search
 from chronos_assets.store_layout import TUNING_KEY
 
 _PAUSE_SECONDS = 0.05
@@ -72,12 +70,10 @@ class LocalTuning:
         for the same again gives the same trials without training.
 
         Raises:
-            dagster.Failure: also for a request that can't be run, before anything is started.
+            JobError: no trial completed, or an input is missing.
+            SearchError: the request can't be run: nothing was started.
         """
-        try:
-            check_search(request)
-        except SearchError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+        check_search(request)
         inputs = {channel: self._source(request, channel) for channel in request.inputs}
         folder = self._store.local_path(TUNING_KEY) / request.name
         files = lock_folder(folder, "search", seconds=self._busy_seconds, say=context.log.info, first=STUDY_FILE)
@@ -101,7 +97,7 @@ class LocalTuning:
         given = request.inputs[channel]
         shown = given if isinstance(given, Path) else self._store.local_path(given)
         if not shown.is_dir():
-            raise dg.Failure(nothing_to_read(f"search {request.name}", shown, channel))
+            raise JobError(nothing_to_read(f"search {request.name}", shown, channel))
         return shown.resolve()
 
     def _open(self, log: Any, folder: Path, request: TuningRequest, inputs: Mapping[str, Path]) -> Study:
@@ -383,11 +379,8 @@ def _refuse_if_none_completed(request: TuningRequest, trials: tuple[Trial, ...],
         return
     first = next(trial for trial in trials if trial.state == "Failed")
     job = TrainingJob(_trial_folder(folder, first.number), request.metric_regex)
-    raise dg.Failure(
+    raise JobError(
         f"search {request.name} failed: {first.reason} (trial {first.number}; none of {len(trials)} completed)"
         f"\nLast lines of its log:\n{job.log_tail()}",
-        metadata={
-            "reason": dg.MetadataValue.text(first.reason),
-            "search_folder": dg.MetadataValue.path(str(folder)),
-        },
+        {"reason": first.reason, "search_folder": folder},
     )

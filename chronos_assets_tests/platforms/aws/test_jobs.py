@@ -6,6 +6,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
+from chronos_assets.defs.failures import failures
 from chronos_assets.platforms.aws.jobs import SageMakerJobs
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.store import S3Store
@@ -60,7 +61,7 @@ def left(cloud, prefix="shop/.jobs"):
 
 def running(jobs, request, results, then=lambda result: None):
     def run(context):
-        with jobs.run(context, request) as result:
+        with failures(), jobs.run(context, request) as result:
             results.append((result, {path.name: path.read_text() for path in files(result)}))
             then(result)
         return dg.MaterializeResult()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from chronos_assets.defs.failures import failures
 from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
 from chronos_assets.platforms.aws import tuning_request
 from chronos_assets.platforms.aws.store import S3Store
@@ -169,12 +170,13 @@ def tune(step, instance):  # noqa: F811
         seen = []
 
         def tuned(context):
-            seen.append(tuning.tune(context, request))
+            with failures():
+                seen.append(tuning.tune(context, request))
 
         result = step(tuned)
         lines = [record.user_message for record in instance.all_logs(result.run_id)]
-        failures = [event.event_specific_data.error_display_string for event in result.get_step_failure_events()]
-        return (seen or [None])[0], lines, failures
+        failed = [event.event_specific_data.error_display_string for event in result.get_step_failure_events()]
+        return (seen or [None])[0], lines, failed
 
     return run
 
@@ -189,8 +191,8 @@ def created(cloud):
 
 
 def test_a_search_tells_every_trial_and_hands_out_the_best_model(cloud, tuning, tune, store):
-    result, lines, failures = tune(tuning, asked(3, inputs={"target": "dataset"}))
-    assert failures == []
+    result, lines, failed = tune(tuning, asked(3, inputs={"target": "dataset"}))
+    assert failed == []
     assert [trial.number for trial in result.trials] == [0, 1, 2]
     best = result.best
     for trial in result.trials:
@@ -269,12 +271,12 @@ def test_a_trial_that_fails_does_not_stop_the_others(tuning, tune):
     ],
 )
 def test_a_search_of_which_nothing_can_be_used_says_why(tuning, tune, store, how, reason):
-    result, _, failures = tune(tuning, asked(**how))
+    result, _, failed = tune(tuning, asked(**how))
     assert result is None
-    assert re.search(reason, failures[0])
-    assert "none of 2 completed" in failures[0]
+    assert re.search(reason, failed[0])
+    assert "none of 2 completed" in failed[0]
     if "failing_from" in how:
-        assert "Last lines of its log:" in failures[0]
+        assert "Last lines of its log:" in failed[0]
     assert left(store) == []
 
 
@@ -294,9 +296,9 @@ def test_a_search_without_ranges_is_a_training_job(cloud, tuning, tune, capsys):
 
 
 def test_data_that_is_not_there_names_its_fix(cloud, tuning, tune):
-    _, _, failures = tune(tuning, asked(inputs={"target": "elsewhere"}))
-    assert "nothing at s3://data/group/elsewhere" in failures[0]
-    assert "materialize the asset that makes it" in failures[0]
+    _, _, failed = tune(tuning, asked(inputs={"target": "elsewhere"}))
+    assert "nothing at s3://data/group/elsewhere" in failed[0]
+    assert "materialize the asset that makes it" in failed[0]
     assert created(cloud) == []
 
 
@@ -314,9 +316,9 @@ def interrupted(tune, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr("chronos_assets.platforms.aws.tuning._SearchState.look", look)
-            result, _, failures = tune(tuning, request)
+            result, _, failed = tune(tuning, request)
         assert result is None
-        return failures
+        return failed
 
     return run
 

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from chronos_assets.defs.failures import failures
 from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.platforms.local.jobs import LocalJobs
 from chronos_assets.platforms.local.publishing import publish_directory
@@ -46,15 +47,15 @@ def run(jobs, job_request, use=lambda result: None):
 
     @dg.asset
     def asset_with_a_job(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with jobs.run(context, job_request) as result:
+        with failures(), jobs.run(context, job_request) as result:
             made.append(use(result))
         return dg.MaterializeResult(metadata={"seconds": result.seconds})
 
     with dg.DagsterInstance.ephemeral() as instance:
         done = dg.materialize([asset_with_a_job], instance=instance, raise_on_error=False)
         log = [record.user_message for record in instance.all_logs(done.run_id)]
-    failures = [event.step_failure_data for event in done.get_step_failure_events()]
-    return done.success, log, made[0] if made else None, failures[0] if failures else None
+    failed = [event.step_failure_data for event in done.get_step_failure_events()]
+    return done.success, log, made[0] if made else None, failed[0] if failed else None
 
 
 def read(result):

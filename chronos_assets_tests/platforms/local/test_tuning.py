@@ -7,12 +7,13 @@ import re
 import signal
 from types import SimpleNamespace
 
-import dagster as dg
 import numpy as np
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.training import ContinuousRange
+from chronos_assets.platforms.jobs import JobError
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tuning import LocalTuning
 from chronos_assets.platforms.tuning import Tuning, TuningRequest
@@ -154,21 +155,21 @@ def test_a_trial_that_is_killed_goes_on_from_its_checkpoint(tuning):
     [({"save": False}, "it left no config.json and no *.safetensors"), ({"validate": False}, "reports its validation")],
 )
 def test_a_training_job_that_leaves_nothing_has_failed(tuning, hyperparameters, reason):
-    with pytest.raises(dg.Failure, match=re.escape(reason)):
+    with pytest.raises(ChronosAssetsError, match=re.escape(reason)):
         tuning.tune(Log(), request(1, max_steps=1, **hyperparameters))
 
 
 def test_a_search_of_which_all_fails_says_why_and_starts_afresh_when_asked_again(tuning, store):
     asked = request(2, max_steps=1, failing=[0, 1])
-    with pytest.raises(dg.Failure) as failure:
+    with pytest.raises(JobError) as failure:
         tuning.tune(Log(), asked)
-    assert failure.value.description.splitlines()[0] == (
+    assert str(failure.value).splitlines()[0] == (
         "search search-1 failed: loss is nan at step 1 of trial 0; lower the learning rate "
         "(trial 0; none of 2 completed)"
     )
-    assert failure.value.metadata["search_folder"].value == str(folder(store))
+    assert failure.value.facts["search_folder"] == folder(store)
     log = Log()
-    with pytest.raises(dg.Failure):
+    with pytest.raises(ChronosAssetsError):
         tuning.tune(log, asked)
     assert log.those("starts over: every trial had failed")
     assert log.those("trial 1 starts")
@@ -206,7 +207,7 @@ def test_another_regex_searches_for_another_number(tuning):
     [({"max_jobs": 0}, "max_jobs is 0"), ({"inputs": {"target": "nowhere"}}, "for input channel 'target'")],
 )
 def test_what_cannot_be_searched_is_refused_before_anything_runs(tuning, store, changes, problem):
-    with pytest.raises(dg.Failure, match=re.escape(problem)):
+    with pytest.raises(ChronosAssetsError, match=re.escape(problem)):
         tuning.tune(Log(), TuningRequest(**{**vars(request()), **changes}))
     assert not store.local_path(TUNING_KEY).exists()
 
@@ -255,7 +256,7 @@ def test_a_search_without_its_models_starts_afresh(tuning, store):
 
 def test_a_second_run_of_the_same_name_is_refused_while_the_first_is_not_done(tuning):
     with tuning.tune(Log(), request(1, max_steps=1)):
-        with pytest.raises(dg.Failure, match="already running"):
+        with pytest.raises(ChronosAssetsError, match="already running"):
             tuning.tune(Log(), request(1, max_steps=1))
         tune(tuning, request(1, name="search-2", max_steps=1))
 

@@ -11,20 +11,17 @@ from contextlib import contextmanager
 import dagster as dg
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.platforms.jobs import JobError
 
 
 @contextmanager
-def failures(*kinds: type[ChronosAssetsError]) -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Raise the package's errors as `dg.Failure`: the UI then shows the message, not a traceback.
 
-    Args:
-        kinds: which of them; all if none are given.
-
     Raises:
-        dg.Failure: with the message of the error, which stays its cause.
+        dg.Failure: with the message of the error, which stays its cause, and the facts of a job.
     """
-    wanted = kinds or (ChronosAssetsError,)
     try:
         yield
-    except wanted as error:
-        raise dg.Failure(str(error)) from error
+    except ChronosAssetsError as error:
+        raise dg.Failure(str(error), metadata=error.facts if isinstance(error, JobError) else None) from error
