@@ -16,7 +16,7 @@ from chronos_assets.defs.assets.dataset import dataset_assets
 from chronos_assets.defs.assets.evaluation import evaluation_assets
 from chronos_assets.defs.assets.explanations import explanation_assets
 from chronos_assets.defs.assets.forecasts import forecast_assets
-from chronos_assets.defs.assets.training import training_assets
+from chronos_assets.defs.assets.training import training_assets, version_assets
 from chronos_assets.defs.assets.what_if import what_if_assets
 from chronos_assets.defs.checks import checks
 from chronos_assets.defs.console import console_logger
@@ -49,6 +49,7 @@ def group_definitions(group: Group) -> dg.Definitions:
             assets=[
                 *dataset_assets(group),
                 *training_assets(group),
+                *version_assets(group),
                 *forecast_assets(group),
                 *what_if_assets(group),
                 *explanation_assets(group),

@@ -59,7 +59,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **os.environ,
         "CHRONOS_STORE": settings.store if store is None else str(Path(store).resolve()),
-        # Streamlit asks on the terminal for a mail address where nobody has told it not to.
+        # Streamlit asks on the terminal for a mail address unless it is set not to.
         "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
     }
 

@@ -53,18 +53,33 @@ def sampled_series(
     return {ordinal: [series for _, _, series in heap] for ordinal, heap in by_key.items()}
 
 
-def past_as_of(
-    series: Iterable[Series], grid: Grid, ordinal: int, filling: Filling, context_length: int | None = None
-) -> Iterator[BacktestPast]:
-    """What was known of each series at the end of a period; of those that had begun, and were observed.
+def known_past(
+    series: Iterable[Series],
+    grid: Grid,
+    ordinal: int,
+    filling: Filling,
+    horizon: int,
+    context_length: int | None = None,
+    covariates: CovariateFolders | None = None,
+) -> list[BacktestPast]:
+    """What was known of each series, and beside it, at the end of a period; of those that had begun, and were observed.
 
     Args:
         series: of the dataset.
         grid: of the dataset.
         ordinal: number of the last period that may be read.
         filling: how gaps are filled.
+        horizon: periods that will be forecast.
         context_length: latest periods that a forecast may read; all that members reach if not given.
+        covariates: what there is beside the dataset; None where there is nothing.
     """
+    past = list(_past_as_of(series, grid, ordinal, filling, context_length))
+    return past if covariates is None else _with_covariates(past, covariates, horizon)
+
+
+def _past_as_of(
+    series: Iterable[Series], grid: Grid, ordinal: int, filling: Filling, context_length: int | None
+) -> Iterator[BacktestPast]:
     for item in series:
         first = grid.number_of(item.timestamps[0])
         cut = min(ordinal - first + 1, len(item.target))
@@ -78,14 +93,8 @@ def past_as_of(
             yield BacktestPast(item.key, values, seen, context_length, first + cut - 1)
 
 
-def with_covariates(past: Sequence[BacktestPast], source: CovariateFolders, horizon: int) -> list[BacktestPast]:
-    """The same with what was known beside each series at its end; of as many periods as members read.
-
-    Args:
-        past: of series that end with a known period.
-        source: what there is beside the dataset.
-        horizon: periods that will be forecast.
-    """
+def _with_covariates(past: Sequence[BacktestPast], source: CovariateFolders, horizon: int) -> list[BacktestPast]:
+    """The same with what was known beside each series at its end; of as many periods as members read."""
     related = source.of_series(item.key for item in past)
     most = max(_LEAST_COVARIATES, MOST_ROWS // max(len(past), 1))
     return [

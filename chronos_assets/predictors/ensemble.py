@@ -32,11 +32,11 @@ from chronos_assets.predictors.members.covariate_regression import CovariateRegr
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
-from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.arrays import Booleans, Floats
 from chronos_assets.timeseries.forecast.files import merge_passes
 
 if TYPE_CHECKING:
-    from chronos_assets.models.forecasting import BatchForecast, Forecaster
+    from chronos_assets.models.forecasting import BatchForecast, Forecaster, Skip
 
 _LARGEST = 1e290
 _STATISTICAL_REACH = 2048
@@ -177,29 +177,18 @@ class Ensemble:
             covariates: of each series, at the periods of its context and those to forecast; none if not given.
             baseline: of a what-if forecast, what the covariates are without its scenario.
         """
-        from chronos_assets.models.forecasting import BatchForecast, Skip
-
         given = [np.asarray(context, dtype=np.float64) for context in contexts]
         values = [context[-self.context_length :] for context in given]
         count = len(values)
+        skipped, constants, usable = self._sorted_out(values, given)
         flat = np.zeros(count, dtype=bool)
         quantiles = np.full((count, self.horizon, len(LEVELS)), np.nan)
-        skipped: list[Skip] = []
-        usable: list[int] = []
+        for place, value in constants.items():
+            flat[place], quantiles[place] = True, value
         bounded = np.zeros(count, dtype=bool) if non_negative is None else np.asarray(non_negative, dtype=bool)
         below = np.zeros((count, self.horizon), dtype=bool)
         names = self.predictor.trait_names
         traits = np.full((count, len(names)), np.nan) if names else None
-        for place, context in enumerate(values):
-            seen = context[np.isfinite(context)]
-            reason = self._unusable(seen, given[place])
-            if reason:
-                skipped.append(Skip(place, reason))
-            elif seen.min() == seen.max():
-                flat[place] = True
-                quantiles[place] = seen[0]
-            else:
-                usable.append(place)
         if usable:
             rows = np.array(usable, dtype=np.intp)
             everything = Contexts(
@@ -224,9 +213,33 @@ class Ensemble:
             # Before they are calibrated: factors are of bands that end at zero, see `learning`.
             combined = np.where(bounded[rows][:, None, None], np.maximum(combined, 0.0), combined)
             quantiles[rows] = self.calibration.apply(combined)
+        return self._finished(quantiles, below, bounded, skipped, flat, traits)
+
+    def _finished(
+        self,
+        quantiles: Floats,
+        below: Booleans,
+        bounded: Booleans,
+        skipped: Sequence[Skip],
+        flat: Booleans,
+        traits: Floats | None,
+    ) -> BatchForecast:
+        """The forecast of quantiles (N, horizon, LEVELS): bounded, with its mean, at the levels that are asked for.
+
+        Args:
+            quantiles: NaN where there is none.
+            below: where the members' average was below zero, (N, horizon).
+            bounded: of each series, whether its forecast must not be below zero, (N,).
+            skipped: the series that can't be forecast.
+            flat: of each series, whether it is constant, (N,).
+            traits: of each series; None where the predictor asks for none.
+        """
+        from chronos_assets.models.forecasting import BatchForecast, Skip
+
+        count = len(quantiles)
         failed = set(range(count)) - {skip.index for skip in skipped}
         failed &= set(np.flatnonzero(~np.isfinite(quantiles).all(axis=(1, 2))).tolist())
-        skipped += [Skip(place, "no member gave a forecast that is finite") for place in failed]
+        skipped = [*skipped, *(Skip(place, "no member gave a forecast that is finite") for place in failed)]
         raised = np.where(bounded, (below | (quantiles.min(axis=2) < 0)).sum(axis=1), 0)
         quantiles = np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
         mean = mean_of_quantiles(quantiles, LEVELS)
@@ -239,6 +252,30 @@ class Ensemble:
             raised,
             traits,
         )
+
+    def _sorted_out(
+        self, values: Sequence[Floats], given: Sequence[Floats]
+    ) -> tuple[list[Skip], dict[int, float], list[int]]:
+        """Which series can't be forecast, which are constant (place -> value), and the places of the others.
+
+        Args:
+            values: of each series, what the members read.
+            given: of each series, the whole context.
+        """
+        from chronos_assets.models.forecasting import Skip
+
+        skipped: list[Skip] = []
+        constants: dict[int, float] = {}
+        usable: list[int] = []
+        for place, context in enumerate(values):
+            seen = context[np.isfinite(context)]
+            if reason := self._unusable(seen, given[place]):
+                skipped.append(Skip(place, reason))
+            elif seen.min() == seen.max():
+                constants[place] = float(seen[0])
+            else:
+                usable.append(place)
+        return skipped, constants, usable
 
     def _unusable(self, seen: Floats, context: Floats) -> str:
         """Why a series can't be forecast from what was observed of its context; empty if it can."""

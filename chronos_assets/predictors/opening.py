@@ -18,14 +18,16 @@ from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.attributes import Filling
 from chronos_assets.params.options import FLOAT32
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
-from chronos_assets.predictors.backtests import past_windows
+from chronos_assets.predictors.backtests import BacktestPast, past_windows
 from chronos_assets.predictors.covariates import CovariateFolders
-from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
+from chronos_assets.predictors.dataset_past import known_past, sampled_series
 from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.learning import PastWindow
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe
 from chronos_assets.system import document_digest
+from chronos_assets.timeseries.dataset.shards import Series
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
@@ -235,14 +237,8 @@ def learn_as_of(
         covariates: what there is beside the dataset; None where there is nothing.
         anchor: see `backtests.past_windows`.
     """
-    wanted, frequency = reading.zero_shot, reading.grid.frequency
-    recipe = zero_shot_recipe(
-        reading.horizon,
-        frequency.candidate_seasons,
-        wanted.max_cost,
-        per_item=wanted.per_item,
-        metric=wanted.metric,
-    )
+    wanted, seasons = reading.zero_shot, reading.grid.frequency.candidate_seasons
+    recipe = zero_shot_recipe(reading.horizon, seasons, wanted.max_cost, per_item=wanted.per_item, metric=wanted.metric)
     sampled = sampled_series(shards, reading.dimensions, reading.grid, set(ordinals.values()), reading.seed)
     found: dict[str, Predictor] = {}
     made: dict[int, Predictor] = {}
@@ -251,17 +247,7 @@ def learn_as_of(
     for key, ordinal in sorted(ordinals.items(), key=lambda item: item[1]):
         if ordinal not in made:
             began = time.monotonic()
-            past = list(past_as_of(sampled[ordinal], reading.grid, ordinal, reading.filling, reading.context_length))
-            if covariates is not None:
-                past = with_covariates(past, covariates, reading.horizon)
-            windows = past_windows(
-                past,
-                reading.horizon,
-                season=frequency.seasonality,
-                windows=wanted.backtest_windows,
-                anchor=anchor,
-            )
-            learned = learned_key(reading, network.description.digest, data_version, ordinal)
+            past, windows = _windows_as_of(sampled[ordinal], reading, ordinal, covariates, anchor)
             made[ordinal] = learn_predictor(
                 windows,
                 {CHRONOS: network.alone},
@@ -274,7 +260,7 @@ def learn_as_of(
                     "until": reading.grid.iso(ordinal),
                     "data_version": data_version,
                     "recipe": RECIPE_VERSION,
-                    "key": learned,
+                    "key": learned_key(reading, network.description.digest, data_version, ordinal),
                 },
                 categories=covariates.categories if covariates is not None else None,
             ).without_speeds()
@@ -284,3 +270,20 @@ def learn_as_of(
             )
         found[key] = made[ordinal]
     return found
+
+
+def _windows_as_of(
+    series: Sequence[Series], reading: Reading, ordinal: int, covariates: CovariateFolders | None, anchor: int
+) -> tuple[list[BacktestPast], list[PastWindow]]:
+    """What was known of some series at the end of a period, and the windows to learn from in it."""
+    past = known_past(
+        series, reading.grid, ordinal, reading.filling, reading.horizon, reading.context_length, covariates
+    )
+    windows = past_windows(
+        past,
+        reading.horizon,
+        season=reading.grid.frequency.seasonality,
+        windows=reading.zero_shot.backtest_windows,
+        anchor=anchor,
+    )
+    return past, windows

@@ -38,7 +38,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +46,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
 from chronos_assets.container.contract import Reporter, Workspace, run_workload
 from chronos_assets.container.parameters import Count, CountOrNone, Text, checked, read_parameters
-from chronos_assets.models.checkpoints import BUNDLED, describe_model
+from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, describe_model
+from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
 from chronos_assets.predictors.backtests import SAMPLE, past_windows
 from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
-from chronos_assets.predictors.dataset_past import past_as_of, sampled_series, with_covariates
+from chronos_assets.predictors.dataset_past import known_past, sampled_series
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import Recipe
@@ -158,9 +158,7 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
     sampled = _sampled(list_shards(folder), request, holdout)
     covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
     end = holdout.validation_end
-    past = list(past_as_of(sampled, request.grid, end, request.filling, request.context_length))
-    if covariates is not None:
-        past = with_covariates(past, covariates, request.horizon)
+    past = known_past(sampled, request.grid, end, request.filling, request.horizon, request.context_length, covariates)
     # The zero-shot predictor of the gate is learned on the same windows (`learn_as_of`).
     windows = past_windows(
         past,
@@ -169,21 +167,12 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
         windows=request.predictor.backtest_windows,
         anchor=end,
     )
-    network = partial(
-        Network,
-        horizon=request.horizon,
-        levels=(0.5,),
-        context_length=request.context_length,
-        seasons=request.grid.frequency.candidate_seasons,
-    )
-    tuned = network(describe_model(checkpoint), batch_size=request.batch_size)
-    forecasters = {TUNED: tuned.alone}
-    base = describe_model(request.base) if request.base is not None else None
-    if base is not None:
-        forecasters[CHRONOS] = network(base, batch_size=request.batch_size).alone
+    networks = {TUNED: describe_model(checkpoint)}
+    if request.base is not None:
+        networks[CHRONOS] = describe_model(request.base)
     predictor = learn_predictor(
         windows,
-        forecasters,
+        {name: _forecaster(description, request) for name, description in networks.items()},
         Recipe(
             request.horizon,
             request.grid.frequency.candidate_seasons,
@@ -206,10 +195,22 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
     )
     output = workspace.output("predictors")
     predictor.save(output)
-    if base is not None and request.base != BUNDLED and CHRONOS in predictor.checkpoints:
-        shutil.copytree(base.folder, output / BASE_FOLDER, ignore=shutil.ignore_patterns("*.md", ".*"))
+    if CHRONOS in networks and request.base != BUNDLED and CHRONOS in predictor.checkpoints:
+        shutil.copytree(networks[CHRONOS].folder, output / BASE_FOLDER, ignore=shutil.ignore_patterns("*.md", ".*"))
     reporter.log(f"learned from {len(windows)} windows in {time.monotonic() - began:.1f} s")
     reporter.message({"predictor": predictor.to_document(), "seconds": round(time.monotonic() - began, 3)})
+
+
+def _forecaster(description: ModelDescription, request: VersionRequest) -> Forecaster:
+    """A network, ready for the backtests."""
+    return Network(
+        description,
+        request.horizon,
+        (0.5,),
+        context_length=request.context_length,
+        seasons=request.grid.frequency.candidate_seasons,
+        batch_size=request.batch_size,
+    ).alone
 
 
 def _sampled(shards: list[Path], request: VersionRequest, holdout: Holdout) -> list[Series]:

@@ -97,10 +97,9 @@ def measure(
     task, periods, count = data.tasks[name], season(data.frequency(name)), data.count(name)
     sampled = contender.sampled(count)
     ready = _open(data, name, contender, workers)
-    seconds = ready.seconds
     naive = naive_forecasts(task.horizon, periods)
     totals: list[list[ErrorSums]] = []
-    fallbacks, done = 0, 0
+    seconds, fallbacks, done = ready.seconds, 0, 0
     windows = _windows(data, name, sampled)
     while chunk := list(islice(windows, CHUNK)):
         seen = [window.history[-(contender.max_history or 0) :] for window in chunk]

@@ -47,7 +47,7 @@ old one continues. It speaks SageMaker's protocol and the Chronos JumpStart sche
 
 
 def training_assets(group: Group) -> list[dg.AssetsDefinition]:
-    """`synthetic_dataset`, `tuned_checkpoints`, `model_package` and `endpoint`."""
+    """`synthetic_dataset` and `tuned_checkpoints`."""
 
     @dg.asset(
         key=group.key("synthetic_dataset"),
@@ -81,6 +81,12 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
             return dg.MaterializeResult(
                 metadata=training_metadata.tuned(group, tuned), data_version=dg.DataVersion(tuned.version)
             )
+
+    return [synthetic_dataset, tuned_checkpoints]
+
+
+def version_assets(group: Group) -> list[dg.AssetsDefinition]:
+    """`model_package` and `endpoint`."""
 
     @dg.asset(
         key=group.key("model_package"),
@@ -118,4 +124,4 @@ def training_assets(group: Group) -> list[dg.AssetsDefinition]:
                 data_version=dg.DataVersion(deployed.state.identity),
             )
 
-    return [synthetic_dataset, tuned_checkpoints, model_package, endpoint]
+    return [model_package, endpoint]

@@ -203,9 +203,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             LimitError: SageMaker would refuse the request.
         """
         form = KINDS[kind]
-        speaks = form.longest_variable > 0 if pipes is None else pipes
-        if speaks and not form.longest_variable:
-            raise ValueError(f"a {form.word} can't use Pipes: call run() with pipes=False")
+        speaks = _speaks_pipes(form, pipes)
         make = request if callable(request) else _always(request)
         base = name or _name(context, form, make(NAMELESS), data_versions, code_version)
         return self._run(
@@ -468,6 +466,13 @@ def _asset_and_partition(context: Any) -> tuple[str, str]:
         return asset, str(context.partition_key)
     span = context.partition_key_range
     return asset, span.start if span.start == span.end else f"{span.start}...{span.end}"
+
+
+def _speaks_pipes(form: Kind, asked: bool | None) -> bool:
+    """Whether a job reports over Pipes: what was asked, else whether its kind can."""
+    if asked and not form.longest_variable:
+        raise ValueError(f"a {form.word} can't use Pipes: call run() with pipes=False")
+    return bool(form.longest_variable) if asked is None else asked
 
 
 def _deserves_another(kind: Kind, description: Mapping[str, Any]) -> bool:
