@@ -30,7 +30,6 @@ def backfill(
     The UI shows the partitions; the current forecast stays. What was made from the same data and model is not made again.
     """
     from chronos_assets.defs.backfill import run_backfill
-    from chronos_assets.pipeline.staging import place
 
     settings = settings_for(data)
     group = open_group(settings)
@@ -48,5 +47,5 @@ def backfill(
         f"{len(done.windows):,} windows, {done.windows[0].key} … {done.windows[-1].key}: "
         f"{len(done.made):,} forecast, {len(done.scored):,} scored"
     )
-    print(f"history      {place(group, 'history')}")
+    print(f"history      {group.place('history')}")
     print(f"SQL tables   {group.tables.place(group.store)} (forecast_history, accuracy)")

@@ -96,14 +96,13 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
 
 
 def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:
-    from chronos_assets.pipeline.staging import place
     from chronos_assets.store_layout import FORECAST_KEY
 
     try:
         return group.tables.query(group.store, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
     except FileNotFoundError as error:
         raise UsageError(
-            f"no forecast in {place(group, FORECAST_KEY)} yet: run `make run{make_flag(data)}` first"
+            f"no forecast in {group.place(FORECAST_KEY)} yet: run `make run{make_flag(data)}` first"
         ) from error
 
 

@@ -83,11 +83,10 @@ def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions] | None
 
 
 def _write_sample(group: Group) -> None:
-    from chronos_assets.pipeline.staging import place
     from chronos_assets.store_layout import TRAIN_KEY
     from chronos_assets.timeseries.dataset.sample import write_sample
 
-    where = place(group, TRAIN_KEY)
+    where = group.place(TRAIN_KEY)
     print(f"{where} has no files yet: writing the sample there (10 electricity clients, hourly, one year)")
     with tempfile.TemporaryDirectory() as folder:
         write_sample(Path(folder))

@@ -78,15 +78,14 @@ def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
 
 def forecast_rows(group: Group, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the files of the current forecast are: the export, or the first of its parts, and the Parquet file."""
-    from chronos_assets.pipeline import staging
     from chronos_assets.store_layout import FORECAST_KEY
 
     parquet = "forecast.parquet"
     names = [name for name in manifest.get("files", ("forecast.csv",)) if name != parquet]
     first = min(names, default="", key=lambda name: (len(name), name))
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    places = [f"{staging.place(group, f'{FORECAST_KEY}/{first}')}{more}"] if first else []
-    places.append(staging.place(group, f"{FORECAST_KEY}/{parquet}"))
+    places = [f"{group.place(f'{FORECAST_KEY}/{first}')}{more}"] if first else []
+    places.append(group.place(f"{FORECAST_KEY}/{parquet}"))
     return [("" if number else "forecast", place) for number, place in enumerate(places)]
 
 

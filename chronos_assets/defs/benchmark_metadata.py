@@ -13,7 +13,6 @@ import dagster as dg
 from chronos_assets.defs import metadata
 from chronos_assets.pipeline.benchmark import Benchmark
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import place
 from chronos_assets.store_layout import BENCHMARK_KEY
 
 MAX_ROWS = 200  # sets times models, and then some
@@ -41,7 +40,7 @@ def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
         "seconds": round(sum(result.seconds for result in made.results), 1),
         "dagster/uri": group.store.uri(BENCHMARK_KEY),
         **{
-            name.replace(".", "_"): dg.MetadataValue.path(place(group, f"{BENCHMARK_KEY}/{name}"))
+            name.replace(".", "_"): dg.MetadataValue.path(group.place(f"{BENCHMARK_KEY}/{name}"))
             for name in ("results.csv", "aggregate.csv", "figure.png", "figure.svg")
         },
         "data": group.settings.benchmark_data or "Hugging Face Hub",

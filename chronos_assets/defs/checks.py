@@ -15,10 +15,10 @@ from chronos_assets.defs.metadata import failing_rows
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.packaging import Packaged
 from chronos_assets.pipeline.published import forecast_manifest, published_manifest
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import history_key
 from chronos_assets.timeseries.checks import CheckOutcome

@@ -8,7 +8,6 @@ from chronos_assets.defs.metadata import Metadata, counts_table, job, list_markd
 from chronos_assets.pipeline.covariate_imports import CovariateImport
 from chronos_assets.pipeline.covariate_kinds import METADATA_KIND
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState
 
 
@@ -36,7 +35,7 @@ def covariates(group: Group, state: GroupState, made: CovariateImport) -> Metada
     )
     return {
         "dagster/row_count": getattr(manifest, "items", None) or getattr(manifest, "rows", 0),
-        "dagster/uri": place(group, made.kind.key),
+        "dagster/uri": group.place(made.kind.key),
         "attributes": table(
             columns if made.kind is not METADATA_KIND else {"attribute": "string", "kind": "string"},
             attributes

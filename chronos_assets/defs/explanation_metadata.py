@@ -9,7 +9,6 @@ import dagster as dg
 from chronos_assets.defs.metadata import Metadata, job, rounded, table
 from chronos_assets.pipeline.explanations import Explained
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import place
 from chronos_assets.store_layout import explanations_key
 
 _BARS = 12
@@ -35,7 +34,7 @@ def explanation(group: Group, made: Explained) -> Metadata:
         "effects": "factors" if made.manifest["link"] == "log" else "added",
         "series": made.manifest["series"],
         "dagster/partition_row_count": made.manifest["rows"],
-        "dagster/uri": place(group, explanations_key(made.key)),
+        "dagster/uri": group.place(explanations_key(made.key)),
         "seconds_in_run": round(made.seconds, 2),
         **job(made.facts),
     }

@@ -8,7 +8,6 @@ import dagster as dg
 
 from chronos_assets.defs.metadata import Metadata, job, rounded, table
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.what_if import WhatIfForecast
 from chronos_assets.store_layout import scenario_key
 
@@ -43,7 +42,7 @@ def what_if(group: Group, made: WhatIfForecast) -> Metadata:
         "as_of": made.as_of,
         "scenario": dg.MetadataValue.json(_shown(made.manifest.get("scenario", {}))),
         "dagster/partition_row_count": found.rows,
-        "dagster/uri": place(group, scenario_key(made.scenario)),
+        "dagster/uri": group.place(scenario_key(made.scenario)),
         "seconds_in_run": round(made.seconds, 2),
         **job(made.facts),
     }

@@ -11,7 +11,6 @@ from typing import Any
 from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.dataset import last_observations
 from chronos_assets.pipeline.inferred import is_inferred
-from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.listing import described, kind_by_name
 from chronos_assets.platforms.notices import one_line
@@ -113,7 +112,7 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
     reported = [f"{number:,} {what}" for what, number in parts.items() if number]
     rows = [("rows", ", ".join([f"{read:,} read", f"{manifest.observed:,} used", *reported]))]
     if is_inferred(state.group):
-        rows.append(("parameters", f"inferred, see the notes; edit {place(state.group, PARAMS_KEY)} to change them"))
+        rows.append(("parameters", f"inferred, see the notes; edit {state.group.place(PARAMS_KEY)} to change them"))
     guesses = [note for note in state.params.notes if note.startswith("Guessed")]
     # The dataset's own account of its rows is the line above.
     own = (note for note in manifest.notes if " rows read, " not in note)

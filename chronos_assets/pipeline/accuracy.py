@@ -18,10 +18,12 @@ from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import forecast_states, main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import levels_to_score
-from chronos_assets.pipeline.live import live_document
+from chronos_assets.pipeline.live_bands import live_document
+from chronos_assets.pipeline.materializations import latest_metadata
+from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.published import forecast_manifest, published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.staging import latest_metadata, staging, timestamp
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window

@@ -20,7 +20,7 @@ import dagster as dg
 
 from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import place, staging
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import BENCHMARK_KEY, MEASURED_KEY
 from chronos_assets.system import text_digest
@@ -87,7 +87,7 @@ def find_contenders(group: Group) -> list[Contender]:
 
 def _is_ours(group: Group, reference: str) -> bool:
     """Whether a model was trained here: the bundled one, and what `tuned_checkpoints` left in the store."""
-    models = Path(place(group, "models")).resolve()
+    models = Path(group.place("models")).resolve()
     return reference == BUNDLED or models in Path(reference).expanduser().resolve().parents
 
 

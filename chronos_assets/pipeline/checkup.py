@@ -18,7 +18,6 @@ from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels
-from chronos_assets.pipeline.staging import place
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
 from chronos_assets.platforms.store import StoreError
@@ -47,7 +46,7 @@ def _findings(group: Group) -> Iterator[Finding]:
         if group.store.exists(DRAFT_KEY):
             what = "the train files leave a choice to you"
             yield Finding(
-                PARAMS_KEY, "failed", what, f"complete {place(group, DRAFT_KEY)}, and save it as {PARAMS_KEY} beside it"
+                PARAMS_KEY, "failed", what, f"complete {group.place(DRAFT_KEY)}, and save it as {PARAMS_KEY} beside it"
             )
         return
     try:

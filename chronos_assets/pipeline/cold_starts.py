@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.pipeline.covariates import item_metadata
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import timestamp
+from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets.timeseries.forecast.files import cold_start_keys

@@ -16,8 +16,9 @@ import numpy as np
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.materializations import materialization_values
+from chronos_assets.pipeline.moments import as_datetime
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.staging import as_datetime, materialization_values
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord

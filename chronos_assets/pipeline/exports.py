@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from chronos_assets.partition_folders import places
+from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.staging import staging, timestamp
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key

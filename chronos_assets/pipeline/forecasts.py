@@ -28,11 +28,13 @@ from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.exports import windows_of_backtest
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
-from chronos_assets.pipeline.live import live_records
+from chronos_assets.pipeline.live_bands import live_records
+from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
+from chronos_assets.pipeline.moments import as_datetime, timestamp
 from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.published import forecast_manifest, published_manifest, published_partitions
-from chronos_assets.pipeline.staging import as_datetime, latest_metadata, read_json, staging, timestamp
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, WindowRange, window_for_key, window_of
@@ -77,7 +79,7 @@ class ForecastRun:
 def forecast_parameters(
     state: GroupState, windows: Sequence[Window], live: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """The JSON document that the forecast workload reads; `live`: see `pipeline.live.live_records`."""
+    """The JSON document that the forecast workload reads; `live`: see `pipeline.live_bands.live_records`."""
     params, model, covariates = state.params, state.model_in_use, state.covariates
     return {
         "model": model.label,
@@ -212,7 +214,7 @@ def _prepared(state: GroupState, keys: Sequence[str]) -> ForecastRun | None:
     wanted = (state.require_manifest().data_version, recipe(state))
     manifests, messages = {}, {}
     for key in keys:
-        reported, made = read_json(state.group, _prepared_key(key)), states.get(key)
+        reported, made = state.group.read_json(_prepared_key(key)), states.get(key)
         if reported is None or made is None:
             return None
         if reported["version"] != made.version or (made.data_version, made.recipe) != wanted:

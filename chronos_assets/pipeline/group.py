@@ -5,6 +5,7 @@ Every factory of `defs` takes a `Group`, so that one code location can hold seve
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from chronos_assets.platforms.metrics import Metrics
 from chronos_assets.platforms.news_queue import NewsQueue
 from chronos_assets.platforms.notices import Notices
 from chronos_assets.platforms.registry import Registry
-from chronos_assets.platforms.store import Store
+from chronos_assets.platforms.store import Store, StoreError
 from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
 
@@ -141,3 +142,18 @@ class Group:
     def named(self, name: str) -> str:
         """Name of a job or sensor of the group: unique in the code location."""
         return "_".join([*self.settings.key_prefix, name])
+
+    def place(self, key: str) -> str:
+        """Where an object or folder of the store is, for people: a path on this machine, or a URL."""
+        try:
+            return str(self.store.local_path(key))
+        except StoreError:
+            return self.store.uri(key)
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        """The object in a JSON file of the store; None if there is no file, or none that holds one."""
+        try:
+            document = json.loads(self.store.get(key))
+        except (FileNotFoundError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None

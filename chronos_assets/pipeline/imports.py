@@ -24,7 +24,7 @@ from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_inferred
-from chronos_assets.pipeline.staging import place, staging
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
@@ -273,7 +273,7 @@ def _outcome(
 def _refusal(group: Group, reason: str) -> StepError:
     """The failure of an import; without a written `params.json` it says where the inferred one is."""
     if is_inferred(group):
-        reason = reason.replace(f" in {PARAMS_KEY} ", f" in {place(group, PARAMS_KEY)} ")
+        reason = reason.replace(f" in {PARAMS_KEY} ", f" in {group.place(PARAMS_KEY)} ")
     return StepError(reason)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import read_json
 from chronos_assets.pipeline.state import GroupState, inferred_from
 from chronos_assets.store_layout import INFERRED_KEY, PARAMS_KEY
 
@@ -54,7 +53,7 @@ def is_inferred(group: Group) -> bool:
 
 def _source(group: Group, text: bytes) -> str | None:
     """Digest of the files that a `params.json` with this text was inferred from; None where it wasn't, or was edited."""
-    note = read_json(group, INFERRED_KEY) or {}
+    note = group.read_json(INFERRED_KEY) or {}
     return note.get("train") if note.get("params") == hashlib.sha256(text).hexdigest() else None
 
 

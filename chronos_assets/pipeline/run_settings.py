@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import read_json
 from chronos_assets.store_layout import RUN_SETTINGS_KEY
 
 _TRAINING = "training"
@@ -19,7 +18,7 @@ def training_is_on(group: Group) -> bool:
 
     A document that can't be read counts as none: it only saves work.
     """
-    return (read_json(group, RUN_SETTINGS_KEY) or {}).get(_TRAINING) is not False
+    return (group.read_json(RUN_SETTINGS_KEY) or {}).get(_TRAINING) is not False
 
 
 def remember_training(group: Group, on: bool) -> None:

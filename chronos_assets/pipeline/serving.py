@@ -21,9 +21,9 @@ from chronos_assets.pipeline.dataset import first_series
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.forecasts import contexts_of
 from chronos_assets.pipeline.model_in_use import ModelInUse
+from chronos_assets.pipeline.moments import as_datetime, timestamp
 from chronos_assets.pipeline.predictors import predictor_that_made, publish_zero_shot, shown_predictor
 from chronos_assets.pipeline.published import published_manifest, published_series
-from chronos_assets.pipeline.staging import as_datetime, timestamp
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState

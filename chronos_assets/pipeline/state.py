@@ -23,7 +23,6 @@ from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, c
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.pipeline.staging import place
 from chronos_assets.planning.listing import (
     described,
     files_digest,
@@ -262,7 +261,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
         draft = error.draft if isinstance(error, InferenceError) else None
         if draft is not None:
             group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
-            reason += f"\nOr complete the draft {place(group, DRAFT_KEY)} and save it as {PARAMS_KEY} beside it."
+            reason += f"\nOr complete the draft {group.place(DRAFT_KEY)} and save it as {PARAMS_KEY} beside it."
         raise StepError(reason) from error
 
 

@@ -14,7 +14,7 @@ import dagster as dg
 
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import latest_metadata, read_json
+from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import SYNTHETIC_KEY
@@ -59,7 +59,7 @@ def synthetic_parameters(training: TrainingParams) -> dict[str, Any]:
 
 def synthetic_manifest(group: Group) -> dict[str, Any] | None:
     """Manifest of the synthetic dataset; None if there is none, or a damaged one."""
-    manifest = read_json(group, f"{SYNTHETIC_KEY}/manifest.json")
+    manifest = group.read_json(f"{SYNTHETIC_KEY}/manifest.json")
     return manifest if manifest is not None and manifest.keys() >= {"data_version", "files", "parameters"} else None
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from chronos_assets.pipeline.staging import latest_metadata, memory_limit_named
+from chronos_assets.pipeline.materializations import latest_metadata
+from chronos_assets.pipeline.staging import memory_limit_named
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.what_if import without_files
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, scenario_of

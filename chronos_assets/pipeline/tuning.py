@@ -20,7 +20,8 @@ from chronos_assets.models.checkpoints import ModelDescription, ModelError, chec
 from chronos_assets.pipeline.dataset import reading_parameters
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.staging import latest_metadata, read_json, staging
+from chronos_assets.pipeline.materializations import latest_metadata
+from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.synthetic import synthetic_manifest
 from chronos_assets.pipeline.training import why_not_trainable
@@ -245,7 +246,7 @@ def _trial_document(trial: Trial) -> dict[str, Any]:
 
 def read_tuned(group: Group) -> dict[str, Any] | None:
     """The document of the last search; None if there is none, or a damaged one: it is rebuilt then."""
-    tuned = read_json(group, TUNED_KEY)
+    tuned = group.read_json(TUNED_KEY)
     return tuned if tuned is not None and _is_whole(tuned) else None
 
 

@@ -94,7 +94,7 @@ class Line:
         )
 
     def metadata(self, asset: str, partition: str | None = None) -> dict[str, Any]:
-        from chronos_assets.pipeline.staging import latest_metadata
+        from chronos_assets.pipeline.materializations import latest_metadata
 
         return latest_metadata(self.instance, self.group.key(asset), partition)
 

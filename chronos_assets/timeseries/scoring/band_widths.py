@@ -1,6 +1,7 @@
 """By how much the widths of a published band would have had to be multiplied to hold what it says.
 
-Here belongs the arithmetic, counted in bins so that it adds up over shards; what a forecast does with it is in `pipeline.live`.
+Here belongs the arithmetic, counted in bins so that it adds up over shards; what a forecast does with it is in
+`pipeline.live_bands`.
 The band is the published one whose levels are nearest to p10 and p90; widths are those of its halves, from the median on.
 """
 

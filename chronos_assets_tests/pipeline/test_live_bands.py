@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
-from chronos_assets.pipeline.live import live_document, live_records, live_width
+from chronos_assets.pipeline.live_bands import live_document, live_records, live_width
 from chronos_assets.planning.windows import Window
 from chronos_assets.timeseries.scoring.band_widths import BandWidths
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.published import published_partitions
-from chronos_assets.pipeline.staging import timestamp
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import Window
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
