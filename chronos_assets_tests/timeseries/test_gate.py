@@ -249,8 +249,6 @@ def test_impossible_arguments_are_refused():
         paired_bootstrap(ones, ones[:1], ones)
     with pytest.raises(ValueError, match="not measured on the same windows"):
         paired_bootstrap(np.array([[NAN, 1.0], [1.0, 1.0]]), ones, ones)
-    with pytest.raises(ValueError, match="give no interval"):
-        paired_bootstrap(ones, ones, ones, confidence=1.0)
     with pytest.raises(ValueError, match="use auto or manual"):
         decide(evaluation(candidate=ones, base=ones), "automatic")
     with pytest.raises(ValueError, match="there is base"):

@@ -32,7 +32,7 @@ TITLES = {
     SEASONAL_NAIVE: "seasonal naive",
 }
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of the interval of a difference
 RESAMPLES = 2000
 
 _DRAWS_AT_ONCE = 1_000_000
@@ -139,7 +139,6 @@ def paired_bootstrap(
     reference: Floats,
     scale: Floats,
     *,
-    confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
@@ -149,15 +148,12 @@ def paired_bootstrap(
         candidate: (series, windows) losses, as `Scores.losses`.
         reference: (series, windows) losses, as `Scores.losses`.
         scale: (series, windows), as `Evaluation.scale`; NaN in the same places as both losses.
-        confidence: of the interval, between 0 and 1.
         resamples: how many are drawn.
         seed: the same one gives the same interval.
 
     Raises:
-        ValueError: shapes or missing windows disagree, or a number is impossible.
+        ValueError: shapes or missing windows disagree.
     """
-    if not 0 < confidence < 1 or resamples < 1:
-        raise ValueError(f"a confidence of {confidence} and {resamples} resamples give no interval")
     if candidate.ndim != 2 or not candidate.shape == reference.shape == scale.shape:
         raise ValueError(f"losses {candidate.shape}, {reference.shape} and scale {scale.shape} must agree")
     known = np.isfinite(scale)
@@ -180,18 +176,11 @@ def paired_bootstrap(
     drawn = _resampled_ratios(*parts, resamples, np.random.default_rng(seed))
     if len(drawn) < _LEAST_DEFINED * resamples:
         return Difference(value, None, None, None)
-    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Difference(value, float(low), float(high), unit)
 
 
-def decide(
-    evaluation: Evaluation,
-    approval: Literal["auto", "manual"] = "auto",
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> GateDecision:
+def decide(evaluation: Evaluation, approval: Literal["auto", "manual"] = "auto") -> GateDecision:
     """Approve or reject the candidate, or with `manual` leave it to a person with the same text.
 
     Where a wQL is undefined (all actuals are zero, or none was observed) a person has to decide as well. A candidate
@@ -207,14 +196,7 @@ def decide(
     if candidate is None or not references:
         raise ValueError(f"a candidate and a reference are compared, there is {', '.join(evaluation.scores) or 'none'}")
     differences = {
-        name: paired_bootstrap(
-            candidate.losses,
-            evaluation.scores[name].losses,
-            evaluation.scale,
-            confidence=confidence,
-            resamples=resamples,
-            seed=seed,
-        )
+        name: paired_bootstrap(candidate.losses, evaluation.scores[name].losses, evaluation.scale)
         for name in references
     }
     failing = [
@@ -225,7 +207,7 @@ def decide(
     worse = [name for name in references if (differences[name].value or 0.0) > 0]
     undefined = any(difference.value is None for difference in differences.values())
     status: Literal["Approved", "Rejected"] = "Rejected" if failing or worse else "Approved"
-    reason = _reason(evaluation, differences, failing, worse, confidence)
+    reason = _reason(evaluation, differences, failing, worse)
     reason += "".join(f"; {evaluation.title(name)} not compared: {why}" for name, why in evaluation.left_out.items())
     band = next((name for name in candidate.measures if name == "coverage_80"), None) or next(
         (name for name in candidate.measures if name.startswith("coverage_")), None
@@ -259,7 +241,6 @@ def _reason(
     differences: Mapping[str, Difference],
     failing: list[str],
     worse: list[str],
-    confidence: float,
 ) -> str:
     """Why, in one line; the first of the references is the one that the user thinks of first."""
     candidate = evaluation.scores[CANDIDATE]
@@ -271,13 +252,13 @@ def _reason(
         return f"wQL is undefined {over}: no actual differs from zero"
     own = f"wQL {_number(candidate.measures['wql'])}"
     if worse:
-        reported = "; ".join(_against(name, evaluation, differences[name], confidence) for name in worse)
+        reported = "; ".join(_against(name, evaluation, differences[name]) for name in worse)
         return f"{own} is above {reported}; {over}"
-    reported = "; ".join(_against(name, evaluation, difference, confidence) for name, difference in differences.items())
+    reported = "; ".join(_against(name, evaluation, difference) for name, difference in differences.items())
     return f"{own} is not above {reported}; {over}"
 
 
-def _against(name: str, evaluation: Evaluation, difference: Difference, confidence: float) -> str:
+def _against(name: str, evaluation: Evaluation, difference: Difference) -> str:
     """`zero-shot base 0.085 by 0.005 (5.9 %; 95 % interval of the difference 0.001 to 0.009)`."""
     reference = evaluation.scores[name].measures["wql"]
     value = difference.value
@@ -286,7 +267,7 @@ def _against(name: str, evaluation: Evaluation, difference: Difference, confiden
         interval = "no interval from a single window" if difference.unit is None else "no interval"
     else:
         interval = (
-            f"{100 * confidence:g} % interval of the difference {_number(difference.low)} to {_number(difference.high)}"
+            f"{100 * CONFIDENCE:g} % interval of the difference {_number(difference.low)} to {_number(difference.high)}"
         )
     return f"{evaluation.title(name)} {_number(reference)} ({share}, {interval})"
 
