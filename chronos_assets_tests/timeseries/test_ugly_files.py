@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -342,3 +343,50 @@ def test_quotes_with_backslashes_are_named(tmp_path):
     path.write_text(f"item_id,timestamp,target_value\n{rows}")
     with pytest.raises(FileProblem, match="line 2 has a quote that closes no value"):
         sample_files([TrainFile(path, "train/a.csv", START)])
+
+
+class TestDayAndMonth:
+    """Dates that a declared format reads with day and month exchanged are refused, however few of them are bad rows."""
+
+    @pytest.mark.parametrize(
+        ("frequency", "pattern", "written", "right"),
+        [
+            ("D", "dd/MM/yyyy", "%m/%d/%Y", "MM/dd/yyyy"),
+            ("D", "M.d.yyyy", "%d.%m.%Y", "d.M.yyyy"),
+            ("M", "dd/MM/yyyy HH:mm:ss", "%m/%d/%Y 00:00:00", "MM/dd/yyyy HH:mm:ss"),
+            ("M", "MM/dd/yy", "%d/%m/%y", "dd/MM/yy"),
+        ],
+    )
+    def test_exchanged_are_refused_though_bad_rows_may_be_set_aside(self, drop, frequency, pattern, written, right):
+        params = params_for(frequency=frequency, pattern=pattern, chronos={"BadRows": "quarantine"})
+        failure = drop.put(HEADER + rows(*(f"{day:{written}},1,a" for day in dates(frequency)))).fail(params)
+        assert "0.csv: day and month seem to be exchanged" in str(failure)
+        assert f"set TimestampFormat to {right}" in str(failure)
+
+    @pytest.mark.parametrize(
+        ("frequency", "kept"),
+        [("D", slice(400)), ("D", slice(12)), ("M", slice(40)), ("D", slice(0, 400, 31))],
+    )
+    def test_right_ones_are_read(self, drop, frequency, kept):
+        lines = [f"{day:%d/%m/%Y},1,a" for day in dates(frequency)[kept]]
+        params = params_for(frequency=frequency, pattern="dd/MM/yyyy", chronos={"BadRows": "quarantine"})
+        report = drop.put(HEADER + rows(*lines, "32/01/2024,1,a")).run(params)
+        assert report.manifest.observed == len(lines)
+
+    def test_years_of_two_digits_are_named(self, drop):
+        failure = drop.put(HEADER + "01.02.24,1,a\n").fail(params_for(frequency="D", pattern="dd.MM.yyyy"))
+        assert "write it with four digits, or yy in TimestampFormat" in str(failure)
+
+
+def dates(frequency):
+    """The first days of 48 months, or 400 days."""
+    if frequency == "M":
+        return [datetime(2020 + number // 12, number % 12 + 1, 1) for number in range(48)]
+    return [datetime(2024, 1, 1) + timedelta(days=number) for number in range(400)]
+
+
+@pytest.mark.parametrize(("text", "said"), [("+02:00", True), (" -0500", True), ("Z", False), ("", False)])
+def test_offsets_that_the_format_does_not_have_are_reported(drop, text, said):
+    day = "2024-01-01T03:00:00"
+    report = drop.put(HEADER + f"{day}{text},1,a\n").run()
+    assert any(f"timestamps such as '{day}{text}' become times in UTC" in note for note in report.notes) == said

@@ -322,7 +322,11 @@ def explain(
             fix = "fix it, or set TimestampFormat in params.json"
         case Reason.TIMESTAMP_OUT_OF_RANGE:
             place, wrong = when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}"
-            fix = "fix the year"
+            fix = (
+                "fix the year"
+                if re.search(r"\d{4}", when[1])
+                else "write it with four digits, or yy in TimestampFormat"
+            )
         case Reason.NOT_A_NUMBER:
             place, wrong = number, "is not a number"
             fix = "write digits with a decimal point, or leave it empty if it is missing"

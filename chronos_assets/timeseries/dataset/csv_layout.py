@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO
@@ -77,7 +77,7 @@ class CsvLayout(ColumnLayout):
 
     header_line: the line of the header record, None without one. preamble: the last line above the header or the first
     row that is neither. renamed: (the header's name, the schema's) of the columns that were found by their place.
-    notes: what was assumed, for people.
+    notes: what was assumed, for people. first_time: the text of the first row's timestamp.
     """
 
     delimiter: str = ","
@@ -85,6 +85,7 @@ class CsvLayout(ColumnLayout):
     preamble: int = 0
     renamed: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    first_time: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,10 @@ def csv_layout(
     See `_layout` for the rules, and for what is raised.
     """
     layout, records = _layout(path, name, schema, is_timestamp, is_target)
+    rows = [record.fields for record in records if record.line != layout.header_line and record.fields is not None]
+    place = layout.positions.get(schema.timestamp or "", layout.columns)
+    if rows and place < len(rows[0]):
+        layout = replace(layout, first_time=rows[0][place].decode(errors="replace"))
     wider = next((record for record in records if len(record.fields or ()) > layout.columns), None)
     if wider is None or any((wider.fields or [])[layout.columns :]):
         return layout

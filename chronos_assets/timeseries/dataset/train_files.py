@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
-from chronos_assets.calendar.timestamp_format import is_iso_timestamp
+from chronos_assets.calendar.timestamp_format import has_offset, is_iso_timestamp
 from chronos_assets.params.columns import MISSING_MARKERS, is_remark
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
@@ -308,11 +308,24 @@ class TrainFileReader:
         path = plain_csv(file.path, file.key, scratch, self._unpacked)
         layout = csv_layout(path, file.key, self._schema, self._is_timestamp, self._is_target)
         self._check_order(file.key, layout)
+        if note := self._offset_note(layout.first_time):
+            layout = replace(layout, notes=(*layout.notes, note))
         texts = {name: f"coalesce(c{place}, '')" for name, place in layout.positions.items()}
         sql = self._rows_sql(_read_csv(path, layout), self._cast(texts))
         simple = layout.header_line in {None, 1} and not layout.preamble and not has_long_blanks(path)
         batches = self._flawless(file.key, path, sql, advance) if simple else None
         return layout, self._records(file.key, path, layout, advance) if batches is None else batches
+
+    def _offset_note(self, text: str) -> str:
+        """What to tell the user of timestamps with an offset where no zone is given and forecasts will be written without."""
+        params = self._params
+        if (
+            params.time_zone
+            or has_offset(params.timestamp_format)
+            or not re.search(r":\d\d\S* ?[+-]\d\d(:?\d\d)?\s*$", text)
+        ):
+            return ""
+        return f"timestamps such as {text!r} become times in UTC; Chronos.TimeZone sets another clock"
 
     def _check_order(self, key: str, layout: CsvLayout) -> None:
         """See that files whose columns only their place tells have them all in one order. Raises FileProblem."""
