@@ -6,6 +6,7 @@ what the files mean.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import tarfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from chronos_assets.errors import ChronosAssetsError
 MODEL_ARCHIVE = "model.tar.gz"  # what a training job leaves, and a model package or a serverless endpoint takes
 MAX_BYTES = 8 << 30  # of all files; the largest Chronos model has 3 GB
 MAX_MEMBERS = 10_000
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class _WholeInfo(tarfile.TarInfo):
@@ -41,6 +43,7 @@ def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_membe
 
     Raises:
         ArchiveError: it is damaged, too large, or has another kind of member.
+        OSError: this machine's disk is full or broken, of which the archive isn't to blame.
     """
     target.mkdir(parents=True, exist_ok=True)
     try:
@@ -49,6 +52,8 @@ def unpack(archive: Path, target: Path, *, max_bytes: int = MAX_BYTES, max_membe
             for member in _checked(tar, archive, max_bytes, max_members):
                 tar.extract(member, target, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
         raise ArchiveError(f"{archive.name} can't be unpacked: {error}") from error
 
 

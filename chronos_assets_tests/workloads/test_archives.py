@@ -1,5 +1,6 @@
 """Archives of jobs: what is unpacked, and what is refused before it is written."""
 
+import errno
 import gzip
 import io
 import os
@@ -30,6 +31,17 @@ def test_files_and_folders_are_unpacked(tmp_path):
     unpack(made, tmp_path / "model")
     assert (tmp_path / "model/config.json").read_bytes() == b"{}"
     assert (tmp_path / "model/code/model.safetensors").read_bytes() == b"weights"
+
+
+def test_a_full_disk_is_no_fault_of_the_archive(tmp_path, monkeypatch):
+    made = archive(tmp_path / "model.tar.gz", ("config.json", b"{}", tarfile.REGTYPE))
+
+    def full(*_given, **_named):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        unpack(made, tmp_path / "model")
 
 
 def test_a_folder_is_packed_to_the_same_bytes_whenever_it_was_made(tmp_path):
