@@ -65,6 +65,7 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     setup = state.setup
     model = state.model_in_use
     golden = golden_request(state)
+    width = served_width(state)
     base = group.settings.base_model
     zero_shot = publish_zero_shot(state) if model.key is None else None
     served = group.endpoints.deploy(
@@ -72,9 +73,9 @@ def deploy(state: GroupState, log: Any) -> Deployed:
             name=endpoint_name(state),
             model=model.key or zero_shot or base,
             version=model.label if model.key else f"{ZERO_SHOT} {base}",
-            identity=served_identity(model.digest, model.label, setup, served_predictor(state)),
+            identity=served_identity(model.digest, model.label, setup, served_predictor(state), width),
             golden=golden,
-            parameters=server_parameters(setup),
+            parameters=server_parameters(setup, width),
             forecasts=forecast_places(state),
         ),
         log,
@@ -117,20 +118,27 @@ def serving_parameters(setup: Setup) -> dict[str, Any]:
     return {"quantile_levels": list(setup.quantiles), "prediction_length": min(setup.horizon, LONGEST_ANSWER)}
 
 
-def server_parameters(setup: Setup) -> dict[str, Any]:
-    """Parameters of the server."""
+def server_parameters(setup: Setup, width: float = 1.0) -> dict[str, Any]:
+    """Parameters of the server: all that makes its answers those of the batch forecast.
+
+    Args:
+        setup: of the group.
+        width: see `served_width`.
+    """
     params = setup.params
     rule = params.non_negative if params is not None else None
     return {
         **serving_parameters(setup),
         **({} if rule is None else {"non_negative": rule}),
         **({"integers": True} if params is not None and params.integers else {}),
+        **({"context_length": params.context_length} if params is not None and params.context_length else {}),
+        **({"live_width": width} if width != 1.0 else {}),
     }
 
 
-def served_identity(digest: str, label: str, setup: Setup, predictor: str = "") -> str:
+def served_identity(digest: str, label: str, setup: Setup, predictor: str = "", width: float = 1.0) -> str:
     """Identity of a deployment: of the model's files and name, the server's parameters and, where it has one, the predictor."""
-    parameters = json.dumps(server_parameters(setup), sort_keys=True)
+    parameters = json.dumps(server_parameters(setup, width), sort_keys=True)
     parts = [digest, label, parameters, _SERVER, *([predictor] if predictor else [])]
     return text_digest("\0".join(parts))[:16]
 
@@ -142,6 +150,18 @@ def served_predictor(state: GroupState) -> str:
         return model.predictor
     shown = shown_predictor(state)
     return shown.digest if shown is not None else ""
+
+
+def served_width(state: GroupState) -> float:
+    """By how much the bands of the published forecast are widened, see `pipeline.live_bands`; 1 where another model made it."""
+    manifest = published_manifest(state.group)
+    if manifest is None or manifest["model"]["digest"] != state.model_in_use.digest:
+        return 1.0
+    return _width_of(manifest)
+
+
+def _width_of(manifest: Mapping[str, Any]) -> float:
+    return float((manifest.get("live") or {}).get("width", 1.0))
 
 
 @dataclass(frozen=True)
@@ -277,7 +297,11 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
             0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast"
         )
     if served.identity != served_identity(
-        model["digest"], model["reference"], state.setup, str((manifest.get("predictor") or {}).get("digest", ""))
+        model["digest"],
+        model["reference"],
+        state.setup,
+        str((manifest.get("predictor") or {}).get("digest", "")),
+        _width_of(manifest),
     ):
         made = f"the published forecast was made by {model['reference']}"
         return EndpointComparison(
@@ -324,7 +348,7 @@ def is_deployed(state: GroupState) -> bool:
 def wanted_identity(state: GroupState) -> str:
     """Identity that the endpoint has once it answers with the model in use."""
     model = state.model_in_use
-    return served_identity(model.digest, model.label, state.setup, served_predictor(state))
+    return served_identity(model.digest, model.label, state.setup, served_predictor(state), served_width(state))
 
 
 def endpoint_is_current(state: GroupState) -> bool:

@@ -235,8 +235,8 @@ class Predictor:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what forecasts follow from: all but what is shown."""
-        document = {name: value for name, value in self.to_document().items() if name not in _SHOWN}
+        """SHA-256 of what was learned and forecasts follow from: neither what is shown nor what a forecast is widened by."""
+        document = {name: value for name, value in self.to_document().items() if name not in (*_SHOWN, "live_width")}
         return document_digest(document, sort_keys=True)
 
     def summary(self) -> dict[str, Any]:

@@ -16,7 +16,9 @@ prediction_length, quantile_levels
                                 for requests that don't give them
 batch_wait_ms                   how long a series waits for others that could share its pass
 gpu                             true: the machine has one; a server that can't use it ends with the reason
-non_negative, integers          as the forecast workload has them
+non_negative, integers, context_length
+                                as the forecast workload has them
+live_width                      by how much the bands of the published forecast are widened, if not as the predictor says
 max_body_bytes, max_answer_values
                                 limits of a request: of a serverless endpoint they are lower
 forecasts                       {"group", "current", "partition", "scenario", "clock"}: folders of published forecasts, see
@@ -87,6 +89,8 @@ class ServeOptions:
     gpu: bool = False
     non_negative: bool | None = None
     integers: bool = False
+    context_length: Count | None = None
+    live_width: Annotated[float, PlainValidator(Hyperparameter(float, low=1e-3, high=1e3).checked)] | None = None
     max_body_bytes: Count = Limits.max_body_bytes
     max_answer_values: Count = Limits.max_answer_values
     forecasts: ForecastPlaces | None = None
@@ -196,12 +200,13 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
 
     description = model.description
     beside = _beside(description)
-    ensemble = _ensemble(description, batching, beside)
+    ensemble = _ensemble(description, batching, beside, settings)
     predictor = BatchPredictor(
         model,
         ensemble=ensemble,
         beside=beside,
         batch_size=batching.rows,
+        context_length=settings.context_length,
         non_negative=settings.non_negative,
         integers=settings.integers,
         whole_batches=batching.whole_batches,
@@ -241,7 +246,9 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
     )
 
 
-def _ensemble(description: ModelDescription, batching: Batching, beside: ServedCovariates) -> Ensemble | None:
+def _ensemble(
+    description: ModelDescription, batching: Batching, beside: ServedCovariates, settings: ServeOptions
+) -> Ensemble | None:
     """The predictor that is kept beside a model, made ready; None where the model forecasts by itself.
 
     Raises:
@@ -259,12 +266,14 @@ def _ensemble(description: ModelDescription, batching: Batching, beside: ServedC
         description,
         learned.horizon,
         [(low + high) / 2],
+        context_length=settings.context_length,
         seasons=learned.seasons,
         batch_size=batching.rows,
         whole_batches=batching.whole_batches,
         categories=beside.categories,
     )
-    return network.ensemble(learned)
+    width = learned.live_width if settings.live_width is None else settings.live_width
+    return network.ensemble(replace(learned, live_width=width))
 
 
 def _beside(description: ModelDescription) -> ServedCovariates:

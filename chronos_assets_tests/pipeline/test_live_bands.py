@@ -1,6 +1,6 @@
 """What published forecasts say of the next one's bands: which of them tell, when they do, and that a record is kept."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
+from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.live_bands import live_document, live_records, live_width
+from chronos_assets.pipeline.model_in_use import predictor_of
 from chronos_assets.planning.windows import Window
+from chronos_assets.predictors.calibration import Calibration
+from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.scoring.band_widths import BandWidths
 
 LEVELS = (0.1, 0.5, 0.9)
@@ -105,3 +109,23 @@ def test_widths_are_those_that_hold_the_share_and_add_up():
     nothing = np.full((2, 2), np.nan)
     assert BandWidths.of(nothing, np.ones((2, 2, 3)), LEVELS).needed is None
     assert BandWidths.of(np.ones((2, 2)), np.ones((2, 2, 1)), (0.5,)).needed is None
+
+
+def test_a_version_is_the_same_however_its_bands_are_widened():
+    predictor = Predictor(("theta",), np.ones(1), Calibration.none(), seasons=(7,), horizon=7)
+    wide = replace(predictor, live_width=1.25)
+    assert wide.to_json() != predictor.to_json()
+    # Else each of its forecasts would be taken for another version's, and made again.
+    assert predictor_of({"predictor": wide.summary()}) == predictor.digest
+
+
+def test_an_endpoint_widens_its_bands_as_the_published_forecast_does(monkeypatch):
+    setup = SimpleNamespace(params=None, quantiles=("0.5",), horizon=7)
+    version = SimpleNamespace(digest="m", label="Shop/1", key="models/1", predictor="p")
+    state = SimpleNamespace(group=None, setup=setup, model_in_use=version)
+    narrow, wide = (serving.served_identity("m", "Shop/1", setup, "p", width) for width in (1.0, 1.25))
+    for manifest, identity in ((forecast_made(3, width=1.25), wide), (forecast_made(3, model="n", width=1.25), narrow)):
+        monkeypatch.setattr(serving, "published_manifest", lambda _group, manifest=manifest: manifest)
+        assert serving.wanted_identity(state) == identity
+    assert narrow != wide
+    assert serving.server_parameters(setup, 1.25)["live_width"] == 1.25

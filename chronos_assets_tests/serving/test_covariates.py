@@ -187,6 +187,26 @@ def test_members_without_covariates_follow_a_what_if_that_names_its_baseline(sch
     assert np.all(moved != answer(served, schema, cheaper))
 
 
+def test_widened_bands_and_a_shorter_context_are_those_of_the_batch(tmp_path, learned, sales):
+    shutil.copytree(folder_of("bolt"), tmp_path / "model")
+    learned.save(tmp_path / "model")
+    options = ServeOptions(live_width=1.5, context_length=60)
+    endpoint = build_endpoint(options, load_model(describe_model(str(tmp_path / "model"))))
+    values, levels = sales[2].values[:PERIODS], (0.1, 0.5, 0.9)
+    parameters = {"prediction_length": HORIZON, "quantile_levels": levels}
+    body = json.dumps({"inputs": [{"target": values.tolist()}], "parameters": parameters}).encode()
+    (call,) = parse(body, JSON, endpoint.schema)
+    ((answered,),) = endpoint.predictor.run(*endpoint.predictor.items(call))
+
+    def batch(width: float, context: int | None) -> np.ndarray:
+        ensemble = Ensemble(replace(learned, live_width=width), {}, HORIZON, levels, context_length=context)
+        return ensemble.forecast([values], covariates=[Covariates()], non_negative=[True]).quantiles[0]
+
+    assert answered.quantiles == pytest.approx(batch(1.5, 60), rel=1e-9)
+    for width, context in ((1.0, 60), (1.5, None)):
+        assert answered.quantiles != pytest.approx(batch(width, context), rel=1e-5)
+
+
 def test_without_covariates_the_other_members_answer(served, schema, sales):
     body = json.dumps(
         {
