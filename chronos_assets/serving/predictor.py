@@ -59,6 +59,7 @@ class BatchPredictor:
     Args:
         model: any family.
         batch_size: rows of a pass of the network, at most.
+        context_length: periods that the model reads at most, where it forecasts without an ensemble.
         whole_batches: whether every pass has as many rows as the batch job's.
         ensemble: what forecasts series by themselves, where the model is a member of a predictor; the model if not given.
         beside: what the ensemble may know of a series beside a request's values: metadata of its item, holidays.
@@ -71,6 +72,7 @@ class BatchPredictor:
         model: LoadedModel,
         *,
         batch_size: int = 16,
+        context_length: int | None = None,
         whole_batches: bool = False,
         ensemble: Ensemble | None = None,
         beside: ServedCovariates | None = None,
@@ -96,6 +98,7 @@ class BatchPredictor:
             model,
             description.block_length,
             [(low + high) / 2],
+            context_length=context_length,
             batch_size=batch_size,
             whole_batches=whole_batches,
         )
