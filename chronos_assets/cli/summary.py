@@ -22,7 +22,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     Raises:
         UsageError: there is nothing to show: no series could be forecast.
     """
-    from chronos_assets.pipeline.account import account_rows, import_rows, unseen_rows
+    from chronos_assets.pipeline.account import account_rows, import_rows, scenario_rows, unseen_rows
     from chronos_assets.pipeline.published import forecast_manifest, published_manifest
     from chronos_assets.pipeline.state import GroupState
 
@@ -41,6 +41,7 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     rows += [
         *unseen_rows(state, manifest),
         *account_rows(state, manifest),
+        *scenario_rows(state),
         ("model", f"{manifest['model']['reference']} ({manifest['model']['parameters']:,} parameters)"),
         *backtest_rows(group, result),
         *training_rows(group, result),

@@ -107,7 +107,12 @@ def _figures(scores: pd.DataFrame) -> None:
         bias = newest.loc["weighted_bias", "value"]
         side = "too high" if bias > 0 else "too low"
         cells[2].metric(
-            "Bias", percent(bias, 1), None if pd.isna(bias) or not bias else side, delta_color="off", delta_arrow="off"
+            "Bias",
+            percent(bias, 1),
+            None if pd.isna(bias) or not bias else side,
+            delta_color="off",
+            delta_arrow="off",
+            help="Sum of forecast minus actual, relative to the volume: zero is best.",
         )
     bands = [name for name in newest.index if name.startswith("coverage_")]
     band = max(bands, key=lambda name: int(name.removeprefix("coverage_")), default=None)  # the widest
@@ -119,6 +124,7 @@ def _figures(scores: pd.DataFrame) -> None:
             f"promised {promised} %",
             delta_color="off",
             delta_arrow="off",
+            help="Share of the actual values that were inside the widest band of their forecast.",
         )
     st.caption(f"Scores of the forecast as of {plain(as_of)}, the newest whose periods have all been observed.")
 

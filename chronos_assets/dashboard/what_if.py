@@ -153,7 +153,9 @@ def _answer(
         return
     shown = pd.DataFrame({"timestamp": planned["timestamp"], "what_if": what_if, "baseline": baseline})
     _beside(shown, history, shape)
-    st.caption(f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}; whole horizon.")
+    st.caption(
+        f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}. Totals are those of the whole horizon."
+    )
     say_clock()
     if not served.current:
         st.caption(
@@ -234,7 +236,7 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
     _beside(shown, ask("history", series), shape)
-    st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}; whole horizon.")
+    st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}. Totals are those of the whole horizon.")
     if not is_beside_current(source().group, scenario):
         st.warning(
             "It was not forecast beside the current forecast: either it is on its way, or it can't be applied any more, since "

@@ -12,9 +12,10 @@ from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.dataset import last_observations
 from chronos_assets.pipeline.inferred import is_inferred
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.what_if import files_without_a_scenario, is_beside_current, scenario_files
 from chronos_assets.planning.listing import described, kind_by_name
 from chronos_assets.platforms.notices import one_line
-from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY
+from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY, scenario_key
 from chronos_assets.timeseries.forecast.checks import check_freshness
 
 MOST_NOTES = 20
@@ -122,6 +123,23 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
     rows += [("" if number else "notes", one_line(note)) for number, note in enumerate(shown)]
     if len(notes) > len(shown):
         rows.append(("", f"… and {len(notes) - len(shown)} more, in the UI's metadata of target_time_series"))
+    return rows
+
+
+def scenario_rows(state: GroupState) -> list[tuple[str, str]]:
+    """Where the forecast of each scenario is, which have none, and files that are no scenario."""
+    rows: list[tuple[str, str]] = []
+    for name in scenario_files(state.group):
+        beside = is_beside_current(state.group, name)
+        made = (
+            state.group.place(scenario_key(name)) if beside else "not forecast beside this forecast; its run says why"
+        )
+        rows.append(("" if rows else "scenarios", f"{name}: {made}"))
+    if others := files_without_a_scenario(state.group):
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        named = f"{', '.join(others[:MOST_NAMED])}{more}"
+        how = "call a scenario <name>.json or <name>.csv, of letters, digits, - and _"
+        rows.append(("" if rows else "scenarios", one_line(f"ignored: {named}; {how}")))
     return rows
 
 

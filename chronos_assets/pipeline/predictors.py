@@ -246,9 +246,12 @@ def gain_text(gain: Mapping[str, Any]) -> str:
     value, low, high = (gain.get(name) for name in ("value", "low", "high"))
     if value is None:
         return "not known: there was no past to learn from"
-    interval = "" if low is None or high is None else f" (95% interval of the difference: {low:+.4g} to {high:+.4g})"
     word = "better" if value < 0 else "worse"
-    return f"wQL {abs(value):.4g} {word} than {gain['member']}, the best member{interval}"
+    gained = f"wQL {abs(value):.4g} {word} than {gain['member']}, the best member"
+    if low is None or high is None:
+        return gained
+    chance = ", which may be chance" if low <= 0 <= high else ""
+    return f"{gained}{chance} (95% interval of the difference: {low:+.4g} to {high:+.4g})"
 
 
 def learned_text(learned: Mapping[str, Any]) -> str:

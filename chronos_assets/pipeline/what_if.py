@@ -64,6 +64,13 @@ class WhatIfForecast:
     facts: Mapping[str, Any]
 
 
+def files_without_a_scenario(group: Group) -> list[str]:
+    """Names of the files in `what_if/` that are no scenario, because of what they are called; not those of hidden files."""
+    taken = {info.key for found in scenario_files(group).values() for info in found}
+    names = (PurePosixPath(info.key).name for info in group.store.list(WHAT_IF_KEY) if info.key not in taken)
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def scenario_files(group: Group) -> dict[str, list[ObjectInfo]]:
     """The files of each scenario that lies in `what_if/`, by its name; other files are skipped."""
     found: dict[str, list[ObjectInfo]] = {}

@@ -36,8 +36,10 @@ from chronos_assets.dashboard import server, session, words
 from chronos_assets.dashboard.charts import VERMILION
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
+from chronos_assets.pipeline.account import scenario_rows
 from chronos_assets.pipeline.forecasts import withdraw_outdated_explanation
 from chronos_assets.pipeline.serving import compare_endpoint, deploy
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_lineage
 from chronos_assets.pipeline.what_if import (
     gone_scenarios,
@@ -152,6 +154,8 @@ def test_a_lower_price_sells_more_by_the_elasticity_beside_the_baseline(line: Li
     assert metadata["relative_difference"] == pytest.approx(0.9**ELASTICITY - 1, rel=0.25)
     assert metadata["series_changed"] == 12
     assert "█" in metadata["difference"]
+    (label, text), *_ = scenario_rows(GroupState(line.group))
+    assert (label, text) == ("scenarios", f"cheaper: {line.group.place(scenario_key('cheaper'))}")
     assert len(metadata["difference"]) < 1000
 
 
@@ -252,7 +256,11 @@ def test_the_sensor_adds_partitions_and_asks_once_the_files_are_quiet(line: Line
 def test_other_files_are_no_scenarios(line: Line) -> None:
     line.put("what_if/notes.txt", "hello")
     line.put("what_if/.hidden.json", "{}")
-    assert not {"notes", ".hidden", "hidden"} & set(scenario_files(line.group))
+    line.put("what_if/10% off.json", "{}")
+    assert not {"notes", ".hidden", "hidden", "10% off"} & set(scenario_files(line.group))
+    assert scenario_rows(GroupState(line.group))[-1][1].startswith(
+        "ignored: 10% off.json, notes.txt; call a scenario <name>.json"
+    )
 
 
 def test_half_written_files_wait_and_changed_ones_come_again() -> None:

@@ -167,6 +167,6 @@ class LocalJobs:
 def _failure(request: JobRequest, workspace: Workspace, status: int, tail: str) -> JobError:
     reason = failure_reason(workspace, status)
     description = f"{request.workload} job {request.name} failed: {reason}"
-    if tail:
+    if tail and " ".join(tail.split()) != reason:
         description += f"\nLast lines of its stderr:\n{tail}"
     return JobError(description, {"reason": reason, "job_folder": workspace.root, "exit_status": status})

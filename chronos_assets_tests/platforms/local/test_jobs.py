@@ -109,6 +109,7 @@ def test_a_failure_says_why_in_one_line_and_shows_the_end_of_stderr(jobs, store,
     description = failure.user_failure_data.description
     assert description.splitlines()[0] == f"echo job echo-1 failed: {first_line}"
     assert last_lines in description
+    assert ("stderr" in description) == (end in ("bug", "killed"))  # where it says more than the reason
     assert "hunter22" not in description
     assert failure.user_failure_data.metadata["reason"].value == first_line
     folder = store.local_path(JOBS_KEY) / "echo-1"
