@@ -8,11 +8,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 
-from chronos_assets.calendar.frequencies import Frequency, Unit
+from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Frequency, Unit
 from chronos_assets.calendar.periods import period, steps_between
 from chronos_assets.params.headers import folded, names_all
 from chronos_assets.serving.schema import (
@@ -36,6 +37,7 @@ from chronos_assets.serving.schema import (
 
 _CSV_COLUMNS = ("item_id", "timestamp", "target")
 _REQUIRED = ("target",)
+_SHORTEST_MONTH = timedelta(days=28)
 _TOLD_BY = 100  # rows of an item, at most, that its frequency is told by
 
 
@@ -182,23 +184,23 @@ def _inferred(series: Sequence[_CsvSeries]) -> Frequency:
 
 def _step(time: datetime, following: datetime) -> Frequency | None:
     """The frequency of which two rows are one period apart; None without one."""
+    apart = following - time
+    if apart < _SHORTEST_MONTH:
+        return _of_length(apart)
     months = 12 * (following.year - time.year) + following.month - time.month
     for number, unit in ((months, Unit.MONTH), (months / 12, Unit.YEAR)):
-        if number >= 1 and number == int(number) and _is_frequency(int(number), unit):
+        if number == int(number) and 1 <= number <= MAX_MULTIPLE[unit]:
             frequency = Frequency(int(number), unit)
             # Before weeks: from February to March are 28 days.
             if period(time, frequency, 1) == following:
                 return frequency
-    seconds = (following - time).total_seconds()
+    return _of_length(apart)
+
+
+@lru_cache(maxsize=1024)
+def _of_length(apart: timedelta) -> Frequency | None:
+    seconds = apart.total_seconds()
     for size, unit in ((60, Unit.MINUTE), (3600, Unit.HOUR), (86400, Unit.DAY), (604800, Unit.WEEK)):
-        if seconds % size == 0 and _is_frequency(int(seconds // size), unit):
+        if seconds % size == 0 and 1 <= seconds // size <= MAX_MULTIPLE[unit]:
             return Frequency(int(seconds // size), unit)
     return None
-
-
-def _is_frequency(number: int, unit: Unit) -> bool:
-    try:
-        Frequency(number, unit)
-    except ValueError:
-        return False
-    return True
