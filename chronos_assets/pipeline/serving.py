@@ -36,6 +36,7 @@ ZERO_SHOT = "zero-shot"
 GOLDEN_CONTEXT = 168
 # What a server can do beside forecasting: one that was deployed before it could is replaced.
 _SERVER = "queries"
+DEPLOYMENTS = 3  # more, at most, of versions that come into use meanwhile
 COMPARED = 3  # series of a forecast that an endpoint is asked for
 
 
@@ -61,6 +62,19 @@ def deploy(state: GroupState, log: Any) -> Deployed:
     Raises:
         ChronosAssetsError: the new one failed; what was served before still is.
     """
+    deployed = _deploy(state, log)
+    for _ in range(DEPLOYMENTS):
+        now = GroupState(state.group)
+        if now.model_in_use == state.model_in_use:
+            break
+        # Somebody decided meanwhile, and may have been served before this: who ends last serves what is in use then.
+        log.info(f"{now.model_in_use.label} came into use meanwhile: it is served instead")
+        state, deployed = now, _deploy(now, log)
+    return deployed
+
+
+def _deploy(state: GroupState, log: Any) -> Deployed:
+    """`deploy` of what is in use by a state."""
     group = state.group
     setup = state.setup
     model = state.model_in_use

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
-from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.live_bands import live_document, live_records, live_width
 from chronos_assets.pipeline.model_in_use import predictor_of
 from chronos_assets.planning.windows import Window
@@ -117,15 +116,3 @@ def test_a_version_is_the_same_however_its_bands_are_widened():
     assert wide.to_json() != predictor.to_json()
     # Else each of its forecasts would be taken for another version's, and made again.
     assert predictor_of({"predictor": wide.summary()}) == predictor.digest
-
-
-def test_an_endpoint_widens_its_bands_as_the_published_forecast_does(monkeypatch):
-    setup = SimpleNamespace(params=None, quantiles=("0.5",), horizon=7)
-    version = SimpleNamespace(digest="m", label="Shop/1", key="models/1", predictor="p")
-    state = SimpleNamespace(group=None, setup=setup, model_in_use=version)
-    narrow, wide = (serving.served_identity("m", "Shop/1", setup, "p", width) for width in (1.0, 1.25))
-    for manifest, identity in ((forecast_made(3, width=1.25), wide), (forecast_made(3, model="n", width=1.25), narrow)):
-        monkeypatch.setattr(serving, "published_manifest", lambda _group, manifest=manifest: manifest)
-        assert serving.wanted_identity(state) == identity
-    assert narrow != wide
-    assert serving.server_parameters(setup, 1.25)["live_width"] == 1.25
