@@ -11,6 +11,7 @@ https://developmentseed.org/obstore/latest/api/store/aws/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ CLIENT_OPTIONS = {
     "aws_secret_access_key": "secret_access_key",
 }
 CREDENTIALS_SECONDS = 300  # how long credentials are used before boto3, which renews them in time, is asked again
+
+_ANSWER = re.compile(r"<\?xml.*?<Code>([^<]*)</Code>.*?<Message>([^<]*)</Message>.*?</Error>", re.DOTALL)
 
 # What an answer says -> what to do about it; the first that is found.
 FIXES = (
@@ -83,7 +86,9 @@ def parse_url(url: str) -> tuple[str, str]:
         StoreError: it is none.
     """
     parts = urlsplit(url.rstrip("/"))
-    if parts.scheme != "s3" or not parts.netloc or parts.query or parts.fragment:
+    if parts.query or parts.fragment:
+        raise StoreError(f"store {url!r}: a prefix has no ? and no #: set CHRONOS_STORE to another one")
+    if parts.scheme != "s3" or not parts.netloc:
         raise StoreError(f"store {url!r} names no bucket: set CHRONOS_STORE to s3://bucket/prefix")
     prefix = parts.path.strip("/")
     return parts.netloc, check_key(prefix) if prefix else ""
@@ -239,13 +244,18 @@ class S3Objects(ObstoreObjects):
         except StoreKeyError:
             raise
         except StoreError as error:
-            raise StoreError(f"{error}{_fix(str(error))}") from error.__cause__
+            raise StoreError(f"{_plain(str(error))}{_fix(str(error))}") from error.__cause__
         except FileNotFoundError as error:
             if "NoSuchBucket" not in str(error):
                 raise
             raise StoreError(
                 f"can't {action} {self.url}/{key}: there is no bucket {self.bucket}{_fix('NoSuchBucket')}"
             ) from error
+
+
+def _plain(message: str) -> str:
+    """A message with what S3 says in place of the document that it says it in."""
+    return _ANSWER.sub(r"\1: \2", message)
 
 
 def _fix(message: str) -> str:
