@@ -111,7 +111,7 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     if not data.exists():
         raise UsageError(f"{data} is not there: give the folder that has train/")
     if not _folder(data, TRAIN_KEY).is_dir():
-        raise UsageError(f"{data} has no folder train/: put *.csv, *.csv.gz or *.parquet files there")
+        raise UsageError(_no_train_folder(data))
     store = group.store
     before = _read_record(store)
     sources, ignored = _sources(data)
@@ -155,6 +155,19 @@ def _sources(data: Path) -> tuple[dict[str, Path], str]:
     ordered = sorted(found, key=lambda key: (found[key][0], key))
     params = {PARAMS_KEY: data / PARAMS_KEY} if (data / PARAMS_KEY).is_file() else {}
     return {key: found[key][1] for key in ordered} | params | _holiday_file(data), described(others)
+
+
+def _no_train_folder(data: Path) -> str:
+    """What to give instead of a path without `train/`: the folder above it, where it is one file too deep."""
+    above = data.absolute().parent
+    inner = data.absolute() if data.is_dir() else above
+    if inner.name == TRAIN_KEY:
+        return f"{data} has no folder {TRAIN_KEY}/, but is in one: give {inner.parent}"
+    if not data.is_dir():
+        return f"{data} is a file: put it into a folder called {TRAIN_KEY}/, and give the folder that has this one"
+    loose = any(path.suffix.lower() in (".csv", ".gz", ".parquet") for path in data.iterdir())
+    what = "those of the target time series" if loose else "*.csv, *.csv.gz or *.parquet files"
+    return f"{data} has no folder {TRAIN_KEY}/: make it, and {'move' if loose else 'put'} {what} into it"
 
 
 def _folder(data: Path, name: str) -> Path:

@@ -24,6 +24,7 @@ def doctor(data: DataOption = None) -> int:
     from chronos_assets.cli.common import open_group
     from chronos_assets.pipeline import checkup
 
+    findings += checkup.examine_model(settings)
     # Opening a store that isn't there would make it.
     is_there = settings.deployment == "aws" or Path(settings.store).is_dir()
     if is_there and not any_failed(findings):

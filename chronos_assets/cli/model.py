@@ -79,13 +79,14 @@ def _registered(version: int | None, data: Path | None) -> PackageVersion:
     """A registered version; the newest without a number."""
     from chronos_assets.pipeline import training
     from chronos_assets.pipeline.state import GroupState
+    from chronos_assets.platforms.registry import listed
 
     state = GroupState(open_group(settings_for(data)))
     name, registered = training.package_group(state), state.versions
     chosen = registered[-1:] if version is None else [item for item in registered if item.version == version]
     if not chosen:
-        there = ", ".join(str(item.version) for item in registered) or "none"
-        raise UsageError(f"there is no such version of {name}: there are {there}, see `chronos-assets model list`")
+        asked = "a version" if version is None else f"version {version}"
+        raise UsageError(f"there is no {asked} of {name}: {listed(name, registered)}")
     return chosen[0]
 
 

@@ -128,6 +128,16 @@ def resolve_model(reference: str | os.PathLike[str] = BUNDLED) -> Path:
     raise ModelError(f"model {text!r}: there is no such folder; use {_FORMS}")
 
 
+def is_elsewhere(reference: str) -> bool:
+    """Whether a model's files come from the Hub or a bucket, see `resolve_model`; nothing is looked for there."""
+    text = reference.strip()
+    if text.startswith("s3://"):
+        return True
+    folder = Path(text).expanduser()
+    here = folder.is_dir() and not text.startswith("amazon/")
+    return text != BUNDLED and _HUB_ID.fullmatch(text) is not None and not here
+
+
 def describe_model(reference: str | os.PathLike[str] = BUNDLED) -> ModelDescription:
     """What the model's files say, without loading torch. The digest is kept until a file's size or time changes.
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.models.checkpoints import describe_model, is_elsewhere
 from chronos_assets.params.forecast import ParamsError
 from chronos_assets.params.reader import load_params
 from chronos_assets.pipeline.covariate_imports import undeclared_files
@@ -21,6 +22,7 @@ from chronos_assets.pipeline.levels import check_levels
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
 from chronos_assets.platforms.store import StoreError
+from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
 
@@ -30,6 +32,17 @@ _ADD_ROWS = "add the rows that are missing, or set futurefill (and backfill) of 
 def examine(group: Group) -> list[Finding]:
     """What stands in the way of a run in the files that were dropped and in `params.json`; nothing where all is well."""
     return run_checks({"data": partial(_findings, group)}, _explain)
+
+
+def examine_model(settings: Settings) -> list[Finding]:
+    """Why the base model can't be used, if it can't; one that would have to be downloaded isn't looked at."""
+    if is_elsewhere(settings.base_model):
+        return []
+    try:
+        describe_model(settings.base_model)
+    except ChronosAssetsError as error:
+        return [Finding("base model", "failed", str(error), "correct CHRONOS_BASE_MODEL, or leave it out")]
+    return []
 
 
 def _explain(name: str, error: Exception) -> Finding:

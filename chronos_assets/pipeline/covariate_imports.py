@@ -109,9 +109,10 @@ def _undeclared(params: ForecastParams, kind: CovariateKind, files: list[ObjectI
     declared = kind.declared(params)
     has_schema = declared is not None and declared.dataset is not None
     if files and not has_schema:
+        count = "1 file" if len(files) == 1 else f"{len(files)} files"
         yield (
-            f"{len(files)} files of {kind.what} ({files[0].key}) are not used: {PARAMS_KEY} declares no data set of "
-            f"the type {kind.data_type}; add one to Datasets, with the Schema of its columns"
+            f"{count} of {kind.what} ({files[0].key}) not used: {PARAMS_KEY} declares no data set of the type "
+            f"{kind.data_type}; add one to Datasets, with the Schema of its columns"
         )
     if has_schema and not files:
         yield f"{PARAMS_KEY} declares {kind.what}, but there are no files in {kind.folder}/: forecasts do without"

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import stat
 import threading
@@ -291,3 +292,24 @@ def test_scenarios_are_copied_whatever_they_are_written_in(group: Group, data: P
         "what_if/cheaper.json",
         "what_if/feast.csv",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("shop/train", "give {root}/shop"),
+        ("shop/train/a.csv", "give {root}/shop"),
+        ("loose/a.csv", "is a file: put it into a folder called train/"),
+        ("loose", "make it, and move those of the target time series into it"),
+        ("empty", "make it, and put *.csv, *.csv.gz or *.parquet files into it"),
+    ],
+)
+def test_a_path_that_is_too_deep_or_not_deep_enough_is_refused_with_the_right_one(
+    group: Group, tmp_path: Path, given: str, said: str
+) -> None:
+    for folder in ("shop/train", "loose", "empty"):
+        (tmp_path / "given" / folder).mkdir(parents=True)
+        if folder != "empty":
+            (tmp_path / "given" / folder / "a.csv").write_text("item_id,timestamp,value\n")
+    with pytest.raises(UsageError, match=re.escape(said.format(root=tmp_path / "given"))):
+        copy_data(tmp_path / "given" / given, group)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chronos_assets.pipeline.checkup import examine
+from chronos_assets.pipeline.checkup import examine, examine_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.checkup import Finding
 from chronos_assets.settings import Settings
@@ -57,13 +57,25 @@ def test_files_that_nothing_declares_or_that_explain_nothing_are_named(tmp_path:
     shop.store.put("params.json", declared())
     ((name, status, what),) = said(examine(shop))
     assert (name, status) == ("covariates", "warning")
-    assert what.startswith("1 files of related time series (related/price.csv) are not used")
+    assert what.startswith("1 file of related time series (related/price.csv) not used")
     shop.store.delete("train/demand.csv")
     assert ("related time series", "failed") in {found[:2] for found in said(examine(shop))}
     shop.store.put("params.json", declared(Holidays={"Countries": ["XX"]}))
     (problem,) = [found for found in said(examine(shop)) if found[0] == "params.json"]
     assert problem[1] == "failed"
     assert "Chronos.Holidays.Countries" in problem[2]
+
+
+def test_a_base_model_that_is_no_model_is_named_and_one_of_the_hub_not_looked_for(tmp_path: Path) -> None:
+    assert examine_model(Settings()) == examine_model(Settings(base_model="amazon/chronos-bolt-small")) == []
+    (tmp_path / "config.json").write_text("{}")
+    for reference, why in (
+        ("nope", "there is no such folder"),
+        (str(tmp_path), "holds no weights"),
+    ):
+        ((name, status, what),) = said(examine_model(Settings(base_model=reference)))
+        assert (name, status) == ("base model", "failed")
+        assert why in what
 
 
 def test_what_ends_early_or_covers_too_few_is_counted(tmp_path: Path) -> None:
