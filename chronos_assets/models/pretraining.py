@@ -250,28 +250,15 @@ def train(
         state.restore(checkpoints / "last.pt", _recipe(shape, plan))
         logger.info("resumed at step %d", state.step)
 
-    for module in state.model.modules():
-        if isinstance(getattr(module, "act", None), torch.nn.ReLU):
-            module.act = _RectifiedLinear()
+    _rectify(state.model)
     levels = torch.tensor(shape.quantiles, device=device)
     sets = validation_sets(shape, plan.validation_windows)
-    autocast = torch.autocast(torch.device(device).type, torch.bfloat16) if plan.bfloat16 else nullcontext()
-
-    def batch_loss(context: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-        with autocast:
-            prediction = state.model(context=context).quantile_preds
-        return pinball(prediction.float(), target, levels, weight)
-
-    loss_of = torch.compile(batch_loss, dynamic=False) if plan.compiled else batch_loss
+    loss_of = _loss_of(state.model, levels, plan)
     start, began, seen = state.step, time.monotonic(), 0
     losses: list[float] = []
     for step, batch in _prefetched(start, plan, shape, workers):
         loss = loss_of(*(torch.from_numpy(part).to(device) for part in (batch.context, batch.target, batch.weight)))
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            raise TrainingError(
-                f"loss is {losses[-1]} at step {step}: lower learning_rate, now {plan.learning_rate:g}, and resume"
-            )
+        losses.append(_finite(loss.item(), step, plan))
         state.learn(loss, step, plan)
         seen += len(batch.context)
 
@@ -294,6 +281,36 @@ def train(
         if checkpoints is not None and (last or state.step % plan.checkpoint_every == 0):
             state.save(checkpoints / "last.pt", _recipe(shape, plan))
     return state.average.cpu()
+
+
+def _rectify(model: ChronosBoltModelForForecasting) -> None:
+    """Put `_RectifiedLinear` in the place of a model's rectifiers: training is quicker."""
+    for module in model.modules():
+        if isinstance(getattr(module, "act", None), torch.nn.ReLU):
+            module.act = _RectifiedLinear()
+
+
+def _finite(loss: float, step: int, plan: TrainingPlan) -> float:
+    """A loss, if it is finite."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"loss is {loss} at step {step}: lower learning_rate, now {plan.learning_rate:g}, and resume"
+        )
+    return loss
+
+
+def _loss_of(
+    model: ChronosBoltModelForForecasting, levels: Tensor, plan: TrainingPlan
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The loss of a model on a batch: of its contexts, targets and their weights."""
+    autocast = torch.autocast(levels.device.type, torch.bfloat16) if plan.bfloat16 else nullcontext()
+
+    def batch_loss(context: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        with autocast:
+            prediction = model(context=context).quantile_preds
+        return pinball(prediction.float(), target, levels, weight)
+
+    return torch.compile(batch_loss, dynamic=False) if plan.compiled else batch_loss
 
 
 def train_stages(

@@ -146,21 +146,9 @@ def with_related(
         raise InferenceError(f"related/: {wide}; write rows of a timestamp and a value", role=REWRITE)
     clocks = list(_clock_notes(params, times, in_utc=target.in_utc))
     clocks += _place_notes(params, sample.series(series, times))
-    called = [
-        column for column in columns if column not in (timestamp, *series) and column.header.strip() in target.items
-    ]
-    if len(called) > 1 and item is None:
-        raise InferenceError(
-            f"the columns {listed(called)} of related/ are called as items are: `chronos-assets melt FILE OUTPUT` writes them "
-            "as rows; then call target_value what it is, such as price",
-            role=REWRITE,
-        )
     repeats = sample.repeats(series)
-    if repeats > FEW_REPEATS and item is None and params.item_column is not None:
-        raise InferenceError(
-            f"{repeats:.0%} of the rows of related/ repeat a timestamp, and none of the columns {listed(columns)} is called as "
-            f"the item is, {params.item_column}: rename the one that names the items, or keep one row for each time"
-        )
+    if item is None:
+        _refuse_missing_item(params, columns, timestamp, dimensions, repeats, target)
     keys = {timestamp.name, *(column.name for column in series)}
     schema = CovariateSchema(
         attributes=tuple(_attribute(column, keys, timestamp.name) for column in columns if _is_usable(column, keys)),
@@ -176,6 +164,31 @@ def with_related(
             "and the most frequent of their texts."
         )
     return replace(params, related=RelatedParams(schema), notes=(*params.notes, *notes))
+
+
+def _refuse_missing_item(
+    params: ForecastParams,
+    columns: Sequence[Column],
+    timestamp: Column,
+    dimensions: Sequence[Column],
+    repeats: float,
+    target: TargetSample,
+) -> None:
+    """Refuse rows without an item where columns are called as items are, or where rows must be of several items."""
+    called = [
+        column for column in columns if column not in (timestamp, *dimensions) and column.header.strip() in target.items
+    ]
+    if len(called) > 1:
+        raise InferenceError(
+            f"the columns {listed(called)} of related/ are called as items are: `chronos-assets melt FILE OUTPUT` writes them "
+            "as rows; then call target_value what it is, such as price",
+            role=REWRITE,
+        )
+    if repeats > FEW_REPEATS and params.item_column is not None:
+        raise InferenceError(
+            f"{repeats:.0%} of the rows of related/ repeat a timestamp, and none of the columns {listed(columns)} is called as "
+            f"the item is, {params.item_column}: rename the one that names the items, or keep one row for each time"
+        )
 
 
 def _are_zero(texts: Iterable[str | None]) -> bool:

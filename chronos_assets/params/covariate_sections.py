@@ -56,6 +56,12 @@ class DeclaredCovariates:
         sources = [source.columns for source in (self.related, self.metadata) if source is not None]
         return {attribute.name for columns in sources for attribute in columns}
 
+    @property
+    def metadata_types(self) -> dict[str, AttributeType]:
+        """Attributes of items and their types."""
+        covariates = self.metadata.covariates if self.metadata is not None else ()
+        return {attribute.name: attribute.type for attribute in covariates}
+
 
 # --- Predictor
 
@@ -171,7 +177,6 @@ def find_covariates(
     dimensions: tuple[str, ...],
     predictor: PredictorSection,
     chronos: ChronosSection,
-    frequency: Frequency | None,
     findings: Findings,
 ) -> DeclaredCovariates:
     """What all sections together declare; what doesn't fit goes to the findings."""
@@ -179,7 +184,7 @@ def find_covariates(
         return DeclaredCovariates()
     keys = _Keys(domain, columns, dimensions, findings)
     said = chronos.covariates
-    related_schema = keys.related(sections.related, frequency) if sections.related else None
+    related_schema = keys.related(sections.related, predictor.frequency) if sections.related else None
     metadata_schema = keys.metadata(sections.metadata) if sections.metadata else None
     related = RelatedParams(related_schema, keys.columns("Related", said.related, sections.target))
     metadata = MetadataParams(metadata_schema, keys.columns("Metadata", said.metadata, sections.target))

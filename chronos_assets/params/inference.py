@@ -165,12 +165,8 @@ def _infer(
     has_header: bool,
 ) -> ForecastParams:
     if wide := values_as_times(columns if has_header else below_first_row(columns)):
-        way = (
-            ""
-            if wide.unclear
-            else ": `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value"
-        )
-        raise InferenceError(f"{wide}{way}", role=REWRITE)
+        way = ": `chronos-assets melt FILE OUTPUT` writes them as rows of a timestamp and target_value"
+        raise InferenceError(f"{wide}{'' if wide.unclear else way}", role=REWRITE)
     readings = timestamp_readings(columns, _named(columns, named, "timestamp"))
     if chosen := named.get("format"):
         readings = [times for times in readings if times.pattern == chosen] or readings
@@ -200,15 +196,8 @@ def _infer(
         )
     times, steps = regular_reading(readings, rows, keys.columns)
     check_century(times)
-    if steps.frequency is not None and named.get("frequency") is None:
-        grid = Grid(steps.frequency, steps.alignment)
-        if change := change_of_rhythm(rows.series(keys.columns, times), grid, steps.snap):
-            raise InferenceError(
-                f"{change}: a value may be of another size then; keep the rows of one kind, or write a params.json whose "
-                "ForecastFrequency adds the finer ones up, or leaves them as they are",
-                role="frequency",
-                candidates=_FREQUENCIES,
-            )
+    if named.get("frequency") is None:
+        _refuse_change_of_rhythm(rows, keys.columns, times, steps)
     check_order(times, steps, rows, keys.columns)
     times, steps, zone = in_local_time(times, steps, rows, keys.columns)
     if times is not readings[0]:
@@ -217,12 +206,7 @@ def _infer(
     if frequency := named.get("frequency"):
         steps = replace(steps, frequency=Frequency.parse(frequency))
     if steps.frequency is None:
-        raise InferenceError(
-            f"how often rows come can't be determined: {steps.reason}; write a params.json that sets "
-            f"Datasets[0].DataFrequency and Predictor.FeaturizationConfig.ForecastFrequency",
-            role="frequency",
-            candidates=_FREQUENCIES,
-        )
+        raise _no_frequency(steps)
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
     roles = _Roles(times, target, keys, overlap)
     params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
@@ -232,6 +216,29 @@ def _infer(
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
     guesses = (*_notes(params, roles, columns, steps, periods), *unit_notes(target, places[0], keys.columns))
     return replace(params, notes=(*guesses, *_rhythm_notes(params, steps, times)))
+
+
+def _refuse_change_of_rhythm(rows: Rows, keys: Sequence[Column], times: Times, steps: Rhythm) -> None:
+    """Refuse rows that come more or less often from some time on."""
+    if steps.frequency is None:
+        return
+    grid = Grid(steps.frequency, steps.alignment)
+    if change := change_of_rhythm(rows.series(keys, times), grid, steps.snap):
+        raise InferenceError(
+            f"{change}: a value may be of another size then; keep the rows of one kind, or write a params.json whose "
+            "ForecastFrequency adds the finer ones up, or leaves them as they are",
+            role="frequency",
+            candidates=_FREQUENCIES,
+        )
+
+
+def _no_frequency(steps: Rhythm) -> InferenceError:
+    return InferenceError(
+        f"how often rows come can't be determined: {steps.reason}; write a params.json that sets "
+        f"Datasets[0].DataFrequency and Predictor.FeaturizationConfig.ForecastFrequency",
+        role="frequency",
+        candidates=_FREQUENCIES,
+    )
 
 
 # --- Columns

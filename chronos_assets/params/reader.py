@@ -89,12 +89,7 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     pattern = _read_timestamp_format(top)
     datasets = _read_datasets(top, domain)
     target = datasets.target
-    perform_delete = top.truth("PerformDelete") or False
-    if perform_delete:
-        findings.note(
-            "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
-            "forecasts, their history and the registry are kept."
-        )
+    perform_delete = _read_delete(top, findings)
     chronos = read_chronos(top, domain, predictor)
     top.finish(IGNORED_TOP)
     if body is not top:
@@ -106,12 +101,9 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
     alignment = reconcile_alignment(predictor, chronos, findings)
     dimensions = find_dimensions(predictor, target, columns, findings)
     aggregation, filling = read_filling(predictor, target, columns, findings)
-    covariates = find_covariates(
-        datasets, domain, columns, dimensions, predictor, chronos, predictor.frequency, findings
-    )
-    attributes = covariates.metadata.covariates if covariates.metadata is not None else ()
-    metadata = {attribute.name: attribute.type for attribute in attributes}
-    check_reconcile(chronos.options.reconcile, dimensions, metadata, mean or len(quantiles) > 1, findings)
+    covariates = find_covariates(datasets, domain, columns, dimensions, predictor, chronos, findings)
+    has_band = mean or len(quantiles) > 1
+    check_reconcile(chronos.options.reconcile, dimensions, covariates.metadata_types, has_band, findings)
     horizon = predictor.horizon
     if None in (group_name, domain, target, columns, frequencies, horizon) or findings.problems:
         return None
@@ -144,6 +136,17 @@ def read_params(document: Any, findings: Findings) -> ForecastParams | None:
         notes=tuple(findings.notes),
         **vars(chronos.options),
     )
+
+
+def _read_delete(top: Section, findings: Findings) -> bool:
+    """Whether the endpoint and the checkpoints go once a forecast is published; a note says what that means."""
+    if not top.truth("PerformDelete"):
+        return False
+    findings.note(
+        "PerformDelete = true stops the endpoint and deletes the tuned checkpoints once a forecast is published; "
+        "forecasts, their history and the registry are kept."
+    )
+    return True
 
 
 def _unwrap(top: Section) -> Section:

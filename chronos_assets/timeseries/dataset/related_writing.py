@@ -6,7 +6,7 @@ Elsewhere: making the cells (`related_columns`), the layout on disk (`related`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -351,7 +351,7 @@ class RelatedWriter:
 
     def manifest(self, written: Sequence[WrittenShard], read: Sequence[CovariateRows]) -> RelatedManifest:
         """The manifest of everything that was written."""
-        extents, filled = self._extents(written), [column.filling for column in self.columns]
+        extents = self._extents(written)
         attributes = tuple(
             CovariateAttribute(
                 name=column.name,
@@ -387,17 +387,32 @@ class RelatedWriter:
             files={file.key: file.rows for rows in read for file in rows.contents},
             format_version=WITH_TAILS if any(shard.tail for shard in shards) else 1,
         )
+        return replace(made, notes=tuple(self._notes(made, extents, written, read)))
+
+    def _notes(
+        self,
+        made: RelatedManifest,
+        extents: Sequence[Extent],
+        written: Sequence[WrittenShard],
+        read: Sequence[CovariateRows],
+    ) -> Iterator[str]:
+        """What to say of it."""
+        named = {column.name: extent for column, extent in zip(self.columns, extents, strict=True)}
+        known = {attribute.name for attribute in made.attributes if attribute.known_in_advance}
         sparse = {
             column.name: extent.cells / extent.periods
-            for column, extent, filling in zip(self.columns, extents, filled, strict=True)
-            if extent.is_sparse and column.texts is None and not extent.is_constant and filling.middlefill == "nan"
+            for column, extent in zip(self.columns, extents, strict=True)
+            if extent.is_sparse
+            and column.texts is None
+            and not extent.is_constant
+            and column.filling.middlefill == "nan"
         }
         strays = {
             name: (extent.ahead, extent.series)
             for name, extent in named.items()
             if extent.ahead and name not in known and name not in self._said
         }
-        notes = related_notes(
+        return related_notes(
             made,
             self._dataset,
             [
@@ -412,7 +427,6 @@ class RelatedWriter:
             strays=strays,
             sparse=sparse,
         )
-        return replace(made, notes=tuple(notes))
 
 
 def _past_filling(filling: RelatedFilling) -> Filling:

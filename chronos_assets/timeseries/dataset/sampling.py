@@ -293,26 +293,7 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     whole, title = heads[delimiter], titles[delimiter]
     head = whole[title:]
     width = _width(head)
-    if width == 1:
-        raise FileProblem(
-            key,
-            f"the file has one column only (line {head[0].line} is {_shown(head[0])})",
-            f"separate timestamp and value by one of {' '.join(repr(mark) for mark in DELIMITERS)}",
-        )
-    flawed = next((record for record in head if record.fields is None), None)
-    if flawed is not None and all(record.fields is None for record in head[1:]):
-        raise FileProblem(
-            key,
-            f"line {flawed.line} has a quote that closes no value: {_shown(flawed)}",
-            'write a quote within a quoted value twice ("5"" pipe"), not with a backslash',
-        )
-    if title and _are_names(whole[title - 1], head[0], width):
-        raise FileProblem(
-            key,
-            f"lines {head[0].line - 1} and {head[0].line} both look like the header: {_shown(whole[title - 1])} and "
-            f"{_shown(head[0])}",
-            "keep one of them",
-        )
+    _refuse_head(key, whole, title, width)
     records = list(_spread(path, delimiter, whole, limit))[title:]
     _check_encoding(key, records)
     first = _cells(head[0], width)
@@ -341,6 +322,38 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
                 f"{key}, line {record.line} has {counted(columns, 'column')} instead of {width}: {_shown(record)}"
             )
     return found
+
+
+def _refuse_head(key: str, whole: Sequence[Record], title: int, width: int) -> None:
+    """Refuse a file whose first records have one column, a quote that closes no value, or two headers.
+
+    Args:
+        key: of the file.
+        whole: its first records.
+        title: how many of them are titles above the table.
+        width: columns of the others.
+    """
+    head = whole[title:]
+    if width == 1:
+        raise FileProblem(
+            key,
+            f"the file has one column only (line {head[0].line} is {_shown(head[0])})",
+            f"separate timestamp and value by one of {' '.join(repr(mark) for mark in DELIMITERS)}",
+        )
+    flawed = next((record for record in head if record.fields is None), None)
+    if flawed is not None and all(record.fields is None for record in head[1:]):
+        raise FileProblem(
+            key,
+            f"line {flawed.line} has a quote that closes no value: {_shown(flawed)}",
+            'write a quote within a quoted value twice ("5"" pipe"), not with a backslash',
+        )
+    if title and _are_names(whole[title - 1], head[0], width):
+        raise FileProblem(
+            key,
+            f"lines {head[0].line - 1} and {head[0].line} both look like the header: {_shown(whole[title - 1])} and "
+            f"{_shown(head[0])}",
+            "keep one of them",
+        )
 
 
 def _head(path: Path, delimiter: str, above: int, limit: int) -> list[Record]:

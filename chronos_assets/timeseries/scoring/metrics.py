@@ -184,13 +184,7 @@ def error_sums(
     Raises:
         ValueError: when shapes disagree, levels don't ascend, or a forecast is NaN at a point that has an actual.
     """
-    series, steps = actual.shape
-    _check_shape("quantiles", quantiles, (series, steps, len(levels)))
-    _check_shape("season_errors", season_errors, (series,))
-    if any(left >= right for left, right in pairwise(levels)):
-        raise ValueError(f"quantile levels must ascend, not {levels}")
-    if mean is not None:
-        _check_shape("mean", mean, (series, steps))
+    _check_shapes(actual, quantiles, levels, season_errors, mean)
     counts = np.isfinite(actual)
     known = np.where(counts, actual, 0.0)
     predicted = np.where(counts[..., None], quantiles, 0.0)
@@ -228,7 +222,7 @@ def error_sums(
         scaled_points=has_scale.sum(axis=1),
         percentage_error=percentage.sum(axis=1),
         percentage_points=has_percentage.sum(axis=1),
-        covered=np.stack(inside, axis=-1) if inside else np.zeros((series, 0), np.int64),
+        covered=np.stack(inside, axis=-1) if inside else np.zeros((len(actual), 0), np.int64),
     )
 
 
@@ -278,6 +272,18 @@ def _divided(absolute: Floats, scale: Floats, counts: NDArray[np.bool_]) -> tupl
         quotient = np.divide(absolute, scale, out=np.zeros_like(absolute), where=divisible)
     usable = divisible & np.isfinite(quotient)
     return np.where(usable, quotient, 0.0), usable
+
+
+def _check_shapes(
+    actual: Floats, quantiles: Floats, levels: tuple[float, ...], season_errors: Floats, mean: Floats | None
+) -> None:
+    series, steps = actual.shape
+    _check_shape("quantiles", quantiles, (series, steps, len(levels)))
+    _check_shape("season_errors", season_errors, (series,))
+    if any(left >= right for left, right in pairwise(levels)):
+        raise ValueError(f"quantile levels must ascend, not {levels}")
+    if mean is not None:
+        _check_shape("mean", mean, (series, steps))
 
 
 def _check_shape(name: str, array: Floats, wanted: tuple[int, ...]) -> None:
