@@ -17,11 +17,19 @@ PACKAGE = Path(chronos_assets.__file__).parent
 
 @dataclass
 class Source:
-    """What a file of the package has: full names of modules, or of names in them, that it imports; classes by line."""
+    """What a file of the package has.
+
+    Attributes:
+        imports: full names of modules, or of names in them.
+        classes: line, name and bases of each.
+        reads_environment: whether it does.
+        knows_failures: whether it names Dagster's `Failure`.
+    """
 
     imports: list[str]
-    classes: list[tuple[int, str]]
-    reads_environment: bool
+    classes: list[tuple[int, str, list[str]]]
+    reads_environment: bool = False
+    knows_failures: bool = False
 
 
 @cache
@@ -31,7 +39,7 @@ def sources() -> dict[str, Source]:
 
 
 def _source(path: Path) -> Source:
-    source = Source([], [], False)
+    source = Source([], [])
     for node in ast.walk(ast.parse(path.read_text())):
         match node:
             case ast.Import():
@@ -40,9 +48,11 @@ def _source(path: Path) -> Source:
                 assert node.level == 0, f"{path}:{node.lineno} is a relative import"
                 source.imports += [f"{node.module}.{alias.name}" for alias in node.names]
             case ast.ClassDef():
-                source.classes.append((node.lineno, node.name))
+                source.classes.append((node.lineno, node.name, [ast.unparse(base) for base in node.bases]))
             case ast.Attribute(attr="environ" | "getenv"):
                 source.reads_environment = True
+            case ast.Attribute(value=ast.Name("dg"), attr="Failure"):
+                source.knows_failures = True
     return source
 
 
@@ -92,9 +102,33 @@ def test_the_environment_is_read_where_it_is_said_to_be() -> None:
 def test_a_class_has_a_name_of_its_own_in_the_package() -> None:
     homes: dict[str, list[str]] = {}
     for path, source in sources().items():
-        for line, name in source.classes:
+        for line, name, _ in source.classes:
             homes.setdefault(name, []).append(f"{path}:{line}")
     assert not {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_every_error_descends_from_the_root() -> None:
+    # The client for SageMaker's jobs stands alone.
+    classes = {
+        name: bases
+        for path, source in sources().items()
+        for _, name, bases in source.classes
+        if not path.startswith("platforms/aws/sagemaker/")
+    }
+
+    def ancestors(name: str) -> set[str]:
+        return {name}.union(*map(ancestors, classes.get(name, [])))
+
+    roots = {name: ancestors(name) for name in classes if not name.startswith("_")}
+    errors = {name for name, above in roots.items() if any(base.endswith(("Error", "Exception")) for base in above)}
+    # A signal, which no `except Exception` may catch, is a BaseException.
+    assert {name for name in errors if not roots[name] & {"ChronosAssetsError", "BaseException"}} == set()
+
+
+def test_errors_become_failures_of_dagster_at_the_edge() -> None:
+    # The client for SageMaker's jobs raises them; who calls it raises the package's.
+    clients = {f"platforms/aws/{name}.py" for name in ("jobs", "tuning", "sagemaker/client")}
+    assert {path for path, source in sources().items() if source.knows_failures} == {"defs/failures.py"} | clients
 
 
 def test_no_module_is_longer_than_a_reader_can_hold() -> None:
