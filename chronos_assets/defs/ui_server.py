@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def serve(arguments: Sequence[str]) -> None:
     """Dagster's web server behind the guard."""
-    _use_databases_again()
+    _open_databases_once()
     cli: Any = import_module("dagster_webserver.cli")
     create = cli.create_app_from_workspace_process_context
 
@@ -71,7 +71,7 @@ def watch(arguments: Sequence[str]) -> None:
     from dagster._daemon import sensor
     from dagster._daemon.cli import create_dagster_daemon_cli
 
-    _use_databases_again()
+    _open_databases_once()
     if hasattr(sensor, "MIN_INTERVAL_LOOP_TIME"):
         sensor.MIN_INTERVAL_LOOP_TIME = SENSOR_LOOP_SECONDS  # type: ignore[assignment] # it only computes with it
     create_dagster_daemon_cli()(args=list(arguments), prog_name="dagster-daemon", obj={})
@@ -85,7 +85,7 @@ def load(arguments: Sequence[str]) -> None:
     from dagster._cli import main as dagster
 
     server: Any = import_module("dagster._grpc.server")
-    _use_databases_again()
+    _open_databases_once()
     server.open_ipc_subprocess = _starting_ours(server.open_ipc_subprocess, [CODE_SERVER])
     if sys.platform.startswith("linux"):
         _fork_runs(server.DagsterApiServer)
@@ -93,7 +93,7 @@ def load(arguments: Sequence[str]) -> None:
     dagster()
 
 
-def _use_databases_again() -> None:
+def _open_databases_once() -> None:
     """Let this process open Dagster's databases once: it asks them several times a second, whether anything happens or not."""
     read_migrations_once()
     keep_engines()

@@ -122,16 +122,16 @@ class _Process:
         self._hosting = hosting
         self._root = root
         self._loop = asyncio.get_running_loop()
-        self._told_to_go = asyncio.Event()
+        self._stop_asked = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._told_to_go.set)
+            self._loop.add_signal_handler(number, self._stop_asked.set)
 
     async def serve(self) -> _Listener | None:
         """Returns when asked to stop, with the listener that clients know, if there was one by then."""
         if self._hosting.deployment is not None:
             return await self._deploy(self._hosting.deployment)
         listener = await self._open(listen(self._hosting.host, (self._hosting.port,)))
-        await self._told_to_go.wait()
+        await self._stop_asked.wait()
         return listener
 
     async def _deploy(self, deployment: Deployment) -> _Listener | None:
@@ -139,7 +139,7 @@ class _Process:
         trial = await self._open(private)
         self._announce(READY_FILE, private)
         word = self._in_thread(wait_for_word)
-        if not await self._unless_told_to_go(word) or not word.result():
+        if not await self._comes_before_the_stop(word) or not word.result():
             await _close(trial)
             return None
         predecessor = Predecessor(deployment.previous) if deployment.previous else None
@@ -147,11 +147,11 @@ class _Process:
         listener = await self._open(public)
 
         def retire() -> None:
-            self._loop.call_soon_threadsafe(self._told_to_go.set)
+            self._loop.call_soon_threadsafe(self._stop_asked.set)
 
         serve_successors(public, retire)
         self._announce(SERVING_FILE, public)
-        await self._unless_told_to_go(self._in_thread(wait_for_end))
+        await self._comes_before_the_stop(self._in_thread(wait_for_end))
         await _close(trial)
         if deployment.is_current():
             if predecessor:
@@ -161,16 +161,16 @@ class _Process:
 
     async def _stopped_or_abandoned(self, deployment: Deployment) -> None:
         missed = 0
-        while missed < _LOOKS and not self._told_to_go.is_set():
+        while missed < _LOOKS and not self._stop_asked.is_set():
             missed = missed + 1 if deployment.is_abandoned() else 0
             try:
-                await asyncio.wait_for(self._told_to_go.wait(), self._hosting.look_seconds)
+                await asyncio.wait_for(self._stop_asked.wait(), self._hosting.look_seconds)
             except TimeoutError:
                 continue
 
-    async def _unless_told_to_go(self, future: asyncio.Future[Any]) -> bool:
+    async def _comes_before_the_stop(self, future: asyncio.Future[Any]) -> bool:
         """Wait for a future; False if this process was asked to stop before."""
-        stopping = asyncio.create_task(self._told_to_go.wait())
+        stopping = asyncio.create_task(self._stop_asked.wait())
         await asyncio.wait({future, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         return future.done()

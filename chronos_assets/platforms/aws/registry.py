@@ -372,7 +372,7 @@ class SageMakerRegistry:
                 reason=f"{OUTSIDE}: {reported}"
                 if reported and reported != version.reason
                 else f"{OUTSIDE} to {status}",
-                by=_who(there.get("LastModifiedBy") or {}),
+                by=_changed_by(there.get("LastModifiedBy") or {}),
                 at=iso_time(there.get("LastModifiedTime") or datetime.now(UTC)),
             )
         return replace(known, row=replace(known.row, status=status), version=after)
@@ -429,7 +429,7 @@ def _statistics(metrics: Any) -> dict[str, Any]:
     return {"version": 0.0, "regression_metrics": numbers}
 
 
-def _who(user: Mapping[str, Any]) -> str:
-    """Who changed something in SageMaker, as well as it tells."""
+def _changed_by(user: Mapping[str, Any]) -> str:
+    """Who changed something in SageMaker, as far as it says."""
     identity = user.get("IamIdentity") or {}
     return str(user.get("UserProfileName") or str(identity.get("Arn", "")).rpartition("/")[2] or "SageMaker")

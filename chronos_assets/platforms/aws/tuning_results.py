@@ -108,7 +108,7 @@ class Results:
 
     def children(self, tuning_job: str, request: TuningRequest) -> Iterator[Child]:
         """The training jobs of a tuning job, in the order of their creation."""
-        summaries = self._patiently(lambda: list(self._summaries(tuning_job)))
+        summaries = self._with_retries(lambda: list(self._summaries(tuning_job)))
         for summary in sorted(summaries, key=lambda item: (item["CreationTime"], item["TrainingJobName"])):
             yield self.child(
                 self._describe(summary["TrainingJobName"]),
@@ -159,7 +159,7 @@ class Results:
         """Whether a training job's model is still in the bucket."""
         bucket, key = _place(_model_url(self._describe(name)))
         try:
-            self._patiently(lambda: self._clients("s3").head_object(Bucket=bucket, Key=key))
+            self._with_retries(lambda: self._clients("s3").head_object(Bucket=bucket, Key=key))
         except Exception as error:
             # Of an object that isn't there S3 reports the status, and no more.
             if is_gone(error) or _status(error) == 404:
@@ -206,7 +206,7 @@ class Results:
         archive = target.with_suffix(".tar.gz")
         bucket, key = _place(url)
         try:
-            self._patiently(lambda: self._clients("s3").download_file(bucket, key, str(archive)))
+            self._with_retries(lambda: self._clients("s3").download_file(bucket, key, str(archive)))
         except Exception as error:
             if is_gone(error) or _status(error) == 404:
                 raise ArchiveError(f"{url} is gone") from error
@@ -217,16 +217,16 @@ class Results:
 
     def _is_there(self, url: str) -> bool:
         bucket, key = _place(url)
-        listed = self._patiently(lambda: self._clients("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1))
+        listed = self._with_retries(lambda: self._clients("s3").list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1))
         return any(item["Key"] == key for item in listed.get("Contents", []))
 
     def _describe(self, name: str) -> Mapping[str, Any]:
-        described: Mapping[str, Any] = self._patiently(
+        described: Mapping[str, Any] = self._with_retries(
             lambda: self._clients("sagemaker").describe_training_job(TrainingJobName=name)
         )
         return described
 
-    def _patiently(self, call: Any) -> Any:
+    def _with_retries(self, call: Any) -> Any:
         return call_with_retries(call, self._timing)
 
 

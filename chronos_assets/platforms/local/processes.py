@@ -163,12 +163,12 @@ def start_time(pid: int) -> str | None:
     try:
         # The name, in parentheses, may hold anything; after it: state is field 3, the start time field 22.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else f"{_boot()} {fields[19]}"
+        return None if fields[0] in "ZX" else f"{_boot_id()} {fields[19]}"
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else ask_ps(pid, "lstart=")
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     """What tells apart the times since the start of one machine from those since its next start."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

@@ -85,7 +85,7 @@ class Study:
             _optuna().create_study(study_name=name, storage=storage, direction="minimize").set_user_attr(
                 REQUEST, dict(request)
             )
-            _let_go(storage)
+            _close_storage(storage)
 
     @staticmethod
     def is_in(path: Path, name: str) -> bool:
@@ -102,7 +102,7 @@ class Study:
 
     def close(self) -> None:
         """Let go of the file."""
-        _let_go(self._storage)
+        _close_storage(self._storage)
 
     @property
     def request(self) -> Mapping[str, Any]:
@@ -242,7 +242,7 @@ def _storage(path: Path, *, synchronous: bool = True) -> Any:
     return _optuna().storages.RDBStorage(f"sqlite:///{STUDY_FILE}", engine_kwargs={"creator": connect})
 
 
-def _let_go(storage: Any) -> None:
+def _close_storage(storage: Any) -> None:
     storage.remove_session()
     storage.engine.dispose()
 
