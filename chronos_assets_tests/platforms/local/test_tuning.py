@@ -177,7 +177,7 @@ def test_a_search_of_which_all_fails_says_why_and_starts_afresh_when_asked_again
 
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_no_more_trials_run_at_once_than_asked_for_and_these_do(tuning, store, parallel):
-    asked = request(4, max_steps=4, seconds_per_step=0.15, more={"max_parallel_jobs": parallel})
+    asked = request(4, max_steps=4, seconds_per_step=0.1, companions=parallel, more={"max_parallel_jobs": parallel})
     # All as good as another, so that none is given up.
     asked = TuningRequest(**{**vars(asked), "ranges": {"unused": ContinuousRange(0, 1)}})
     tune(tuning, asked, keep=True)

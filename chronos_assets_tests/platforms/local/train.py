@@ -1,7 +1,8 @@
 """A tiny training job for the tests of searches: `python -m chronos_assets_tests.platforms.local.train`.
 
 It trains nothing: its validation falls, step by step, towards a floor that is lowest at a learning rate of 1e-4. Its
-other hyperparameters tell which trials (by number) fail, wait, and how fast a step is.
+other hyperparameters tell which trials (by number) fail and wait, how many must have begun before one goes on, and how
+fast a step is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     dies_at = steps if number in chosen.get("dying_once", []) and not begin else -1
     floor = floor_of(chosen)
     sys.stdout.write(f"{{'step': 0, 'validation_wql': {9:.6f}}}\n")
+    while len(list(workspace.root.parent.glob("trial-*/output/attempts"))) < chosen.get("companions", 0):
+        time.sleep(0.01)
     for step in range(begin + 1, steps + 1):
         time.sleep(chosen.get("seconds_per_step", 0))
         if number in chosen.get("waiting", []) and step == 2:
