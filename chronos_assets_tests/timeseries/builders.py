@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.params.forecast import Attribute, ForecastParams
+from chronos_assets.system import text_digest
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     Kind,
@@ -67,8 +68,10 @@ class MadeSeries:
     filled: Sequence[bool] | None = None
 
 
-def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSeries], *, shards: int = 2) -> Path:
-    """Shards and manifest, as an import with `shards` shards would leave them."""
+def write_dataset(
+    folder: Path, params: ForecastParams, series: Sequence[MadeSeries], *, shards: int = 2, data_version: str = ""
+) -> Path:
+    """Shards and manifest, as an import would leave them; the version follows from them if none is given."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ["item_id", *params.dimensions]
     schema = pa.schema(
@@ -100,7 +103,7 @@ def write_dataset(folder: Path, params: ForecastParams, series: Sequence[MadeSer
     times = [times_of(one, params)[[0, -1]] for one in series]
     rows = sum(shard.rows for shard in described)
     manifest = Manifest(
-        data_version=hashlib.sha256("".join(shard.sha256 for shard in described).encode()).hexdigest(),
+        data_version=data_version or text_digest("".join(shard.sha256 for shard in described)),
         first=min(first for first, _ in times).item().isoformat(),
         last=max(last for _, last in times).item().isoformat(),
         frequency=str(params.frequency),

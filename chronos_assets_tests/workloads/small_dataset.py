@@ -1,16 +1,14 @@
-"""Small datasets on disk in the layout that `timeseries.dataset.shards` reads, without going through an import."""
+"""Datasets for tests of workloads: series by key, from a first timestamp to one common end."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name, shard_number
-
-Key = tuple[str, ...]
+from chronos_assets_tests.timeseries import builders
+from chronos_assets_tests.timeseries.builders import Key
 
 
 def waves(count: int = 5, length: int = 96) -> dict[Key, tuple[str, np.ndarray]]:
@@ -39,45 +37,15 @@ def write_dataset(
 
     `filled` names positions that nobody observed; a tail up to the end of the longest series is added as such.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     grid = Grid(Frequency.parse(frequency))
     begins = {key: int(grid.ordinal(np.array([start], "datetime64[us]"))[0]) for key, (start, _) in series.items()}
     end = max(begins[key] + len(values) for key, (_, values) in series.items())
-    names = ["item_id", *dimensions]
-    parts: dict[int, list[pa.Table]] = {}
-    for key in sorted(series):
-        values = np.asarray(series[key][1], dtype=np.float64)
+    made = []
+    for key, (start, values) in series.items():
         length = end - begins[key]
-        target = np.concatenate([values, np.full(length - len(values), np.nan)])
         unseen = np.arange(length) >= len(values)
         unseen[list((filled or {}).get(key, ()))] = True
-        columns = {name: pa.array([part] * length, pa.string()) for name, part in zip(names, key, strict=True)}
-        columns["timestamp"] = pa.array(grid.start(np.arange(begins[key], end)), pa.timestamp("us"))
-        columns |= {"target": pa.array(target), "filled": pa.array(unseen)}
-        parts.setdefault(shard_number(key, shards), []).append(pa.table(columns))
-    listed = []
-    for number in sorted(parts):
-        table = pa.concat_tables(parts[number])
-        pq.write_table(table, folder / shard_name(number))
-        listed.append(Shard(shard_name(number), table.num_rows, len(parts[number]), 0, ""))
-    first, last = grid.start(np.array([min(begins.values()), end - 1]))
-    manifest = Manifest(
-        data_version="version",
-        first=str(first.astype("datetime64[s]")),
-        last=str(last.astype("datetime64[s]")),
-        frequency=frequency,
-        dimensions=tuple(dimensions),
-        series=len(series),
-        rows=sum(shard.rows for shard in listed),
-        observed=0,
-        filled=0,
-        missing=0,
-        aggregated=0,
-        duplicates=0,
-        rejected={},
-        files={},
-        n_shards=shards,
-        shards=tuple(listed),
-    )
-    (folder / MANIFEST).write_text(manifest.to_json())
-    return folder
+        target = [*values, *[math.nan] * (length - len(values))]
+        made.append(builders.MadeSeries(key, start, target, unseen.tolist()))
+    params = builders.make_params(frequency=frequency, dimensions=tuple(dimensions))
+    return builders.write_dataset(folder, params, made, shards=shards, data_version="version")
