@@ -66,23 +66,17 @@ def write_fine_changes(
     """
     if tells_by_all_rows(rule):
         raise FullImportNeededError("which hours clocks show twice is told by all rows")
-    memory, wholes = before.memory, len(before.memory.wholes)
+    wholes = len(before.memory.wholes)
     read = CellStore(made_folder(scratch / "read"), rows.finish(), RowCells)
     left_out, _ = passes.condense(rows, read, rule.snap)
     found = CellStore(made_folder(scratch / "found"), wholes, RowCells)
     store = CellStore(made_folder(scratch / "cells"), wholes, Cells)
-    may_miss = bool(others.missing[:, 1].sum())
 
     def made(number: int) -> Condensed | None:
-        low, high = hash_range(number, wholes)
-        new = join_cells(list(read.of_hashes(low, high)), low, high)
-        whole = memory.wholes[number]
-        old = None if whole is None else _recalled(before, whole)
-        cells = with_rows_of(old, new, touched, may_miss=may_miss)
-        if cells is None:
-            return None
-        found.put(number, cells)
-        return cells.condensed(rule.grid)
+        cells = _rows_now(before, number, read, touched, may_miss=bool(others.missing[:, 1].sum()))
+        if cells is not None:
+            found.put(number, cells)
+        return None if cells is None else cells.condensed(rule.grid)
 
     counts, summary, periods = passes.to_cells(made, wholes, store, rule)
     if not len(periods.ordinals) or not passes.is_fine(periods):
@@ -91,21 +85,29 @@ def write_fine_changes(
     settled = passes.settle(store, counts, summary, periods)
     passes.check(settled.summary, bad)
     cut = passes.cut(settled.summary.rows)
-    first = int(settled.periods.without(settled.dropped).ordinals[0])
-    form = passes.form(settled.summary.last, tail_start(first, settled.summary.last, cut.wholes))
+    first, last = int(settled.periods.without(settled.dropped).ordinals[0]), settled.summary.last
+    form = passes.form(last, tail_start(first, last, cut.wholes))
 
     def write(number: int) -> WrittenWhole | None:
         low, high = hash_range(number, cut.wholes)
         cells = join_cells(list(store.of_hashes(low, high)), low, high)
         if cells is None:
             return None
-        note = row_note(found, cells, low, high)
-        same = cut == Cut(wholes, memory.pieces)
-        made = _where_it_differs(before, number, cells, cut, form, note) if same else None
-        return made or passes.write_whole(number, cells, cut, form, before.taken.output, note)
+        return _write_whole(passes, before, number, cells, row_note(found, cells, low, high), cut, form)
 
     written = tuple(passes.resources.each("write", write, cut.wholes))
     return Written(settled, others + left_out, cut, form.tail_from, written)
+
+
+def _rows_now(
+    before: DatasetBefore, number: int, read: CellStore[RowCells], touched: Integers, *, may_miss: bool
+) -> RowCells | None:
+    """The rows of a whole as they are now: in the periods `touched` those that were read, elsewhere the earlier."""
+    low, high = hash_range(number, len(before.memory.wholes))
+    new = join_cells(list(read.of_hashes(low, high)), low, high)
+    whole = before.memory.wholes[number]
+    old = None if whole is None else _recalled(before, whole)
+    return with_rows_of(old, new, touched, may_miss=may_miss)
 
 
 def tells_by_all_rows(rule: Rule) -> bool:
@@ -118,6 +120,15 @@ def _recalled(before: DatasetBefore, whole: WrittenWhole) -> RowCells:
         return recalled(before.cells(whole), whole.note)
     except (ValueError, KeyError) as error:
         raise FullImportNeededError(f"what the last import noted can't be read ({error})") from error
+
+
+def _write_whole(
+    passes: ImportPasses, before: DatasetBefore, number: int, cells: Cells, note: bytes, cut: Cut, form: ShardForm
+) -> WrittenWhole:
+    """Write a whole, and of one that lay in as many shards before only what differs."""
+    same = cut == Cut(len(before.memory.wholes), before.memory.pieces)
+    made = _where_it_differs(before, number, cells, cut, form, note) if same else None
+    return made or passes.write_whole(number, cells, cut, form, before.taken.output, note)
 
 
 def _where_it_differs(

@@ -16,6 +16,7 @@ to write what changes: see `fine_changes`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,7 @@ class _Changes:
         self._passes = passes
         self._memory = memory
         self._scratch = scratch
+        self._placing, self._renamed = Placing(memory.alignment, memory.snap), memory.renamed
         self._files = FileChanges.since(memory.files, files, set_aside)
         self._rows = RowPartitions(made_folder(scratch / "rows"))
         quarantine = passes.params.bad_rows == "quarantine"
@@ -116,42 +118,20 @@ class _Changes:
             FileProblem: the same.
         """
         passes, memory = self._passes, self._memory
-        placing, renamed = Placing(memory.alignment, memory.snap), memory.renamed
-
-        def read(files: dict[int, TrainFile], chosen: Batches | None) -> dict[int, FileFacts]:
-            nonlocal renamed
-            found, renamed = passes.read(
-                files,
-                self._rows,
-                self._bad,
-                self._scratch,
-                several=len(self._files.now) > 1,
-                chosen=chosen,
-                renamed=renamed,
-            )
-            return found
-
-        def placed(facts: Sequence[FileFacts]) -> Rule:
-            nonlocal placing
-            placing = place_rows(passes.params, self._moments(facts))
-            if (placing.alignment, placing.snap) != (memory.alignment, memory.snap):
-                raise FullImportNeededError("with these rows periods start elsewhere")
-            passes.place(placing.alignment)
-            return passes.rule(placing.snap)
-
-        changes = read_changes(self._files, read, placed, passes.instant_unit)
+        changes = read_changes(self._files, self._read, self._placed, passes.instant_unit)
+        placing = self._placing
         rule, touched, facts = passes.rule(placing.snap), changes.touched, changes.facts
         others = _without(memory.left_out, touched, self._new_ranks())
         if memory.is_fine:
             made = write_fine_changes(passes, before, self._rows, self._bad, rule, touched, others, self._scratch)
         else:
             made = self._write(before, rule, touched, others, changes.series)
-        settled, cut, counted = made.settled, made.cut, dict[str, int]()
+        settled, cut = made.settled, made.cut
         if len(settled.summary.alike):
             raise FullImportNeededError("names of series look alike, which only all of them tell")
+        counted: Counter[str] = Counter()
         for file in facts:
-            for reason, count in file.rejected.items():
-                counted[reason] = counted.get(reason, 0) + count
+            counted.update(file.rejected)
         manifest, reports = passes.manifest(
             facts,
             settled.counts,
@@ -160,7 +140,7 @@ class _Changes:
             cut,
             made.wholes,
             snap=placing.snap,
-            rejected=counted,
+            rejected=dict(counted),
             reported=[*placing.notes, *settled.reported],
         )
         (before.taken.output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
@@ -171,7 +151,7 @@ class _Changes:
             alignment=placing.alignment,
             snap=placing.snap,
             files=tuple(facts),
-            renamed=renamed,
+            renamed=self._renamed,
             periods=settled.periods,
             left_out=made.left_out,
             wholes=made.wholes,
@@ -188,6 +168,28 @@ class _Changes:
             files=reports,
             formulas=settled.summary.formulas,
         ).beside(before.taken, self._files.keys_but(changes.read))
+
+    def _read(self, files: dict[int, TrainFile], chosen: Batches | None) -> dict[int, FileFacts]:
+        """What is known of files, by rank, once their rows are taken."""
+        found, self._renamed = self._passes.read(
+            files,
+            self._rows,
+            self._bad,
+            self._scratch,
+            several=len(self._files.now) > 1,
+            chosen=chosen,
+            renamed=self._renamed,
+        )
+        return found
+
+    def _placed(self, facts: Sequence[FileFacts]) -> Rule:
+        """How all rows become cells: as they were, or everything has to be imported."""
+        before = self._placing
+        self._placing = place_rows(self._passes.params, self._moments(facts))
+        if (self._placing.alignment, self._placing.snap) != (before.alignment, before.snap):
+            raise FullImportNeededError("with these rows periods start elsewhere")
+        self._passes.place(self._placing.alignment)
+        return self._passes.rule(self._placing.snap)
 
     def _write(
         self, before: DatasetBefore, rule: Rule, touched: Integers, others: LeftOut, series: NDArray[np.bool_]
