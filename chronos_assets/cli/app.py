@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from chronos_assets.cli import backfill, dashboard, doctor, endpoint, model, params, query, run, sagemaker, ui
+from chronos_assets.cli import backfill, dashboard, doctor, endpoint, model, query, run, sagemaker, ui, user_files
 from chronos_assets.errors import ChronosAssetsError
 
 MAX_LINES = 5
@@ -55,10 +55,10 @@ app.command("backfill")(backfill.backfill)
 app.command("query")(query.query)
 app.add_typer(model.app, name="model")
 app.add_typer(endpoint.app, name="endpoint")
-app.command("validate")(params.validate)
-app.command("melt")(params.melt)
+app.command("validate")(user_files.validate)
+app.command("melt")(user_files.melt)
 app.command("doctor")(doctor.doctor)
-app.command("sample-july")(params.sample_july)
+app.command("sample-july")(user_files.sample_july)
 app.command("sagemaker-pipeline")(sagemaker.sagemaker_pipeline)
 
 

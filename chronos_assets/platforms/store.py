@@ -79,7 +79,7 @@ def _key_problem(key: str) -> str | None:
 
 
 class OpenFolder(Protocol):
-    """One version of a published folder, to be read by and by: the same one, whatever is published meanwhile."""
+    """One version of a published folder, to be read step by step: it stays the same, whatever is published meanwhile."""
 
     @property
     def version(self) -> str:
