@@ -4,10 +4,6 @@ import pytest
 from chronos_assets.kernelsynth import families, windows
 
 
-def observed_of(values):
-    return ~np.isnan(values), np.nan_to_num(values)
-
-
 def test_windows_are_fixed_by_the_seed_and_standardised():
     batch = windows.training_windows((1, 2), families.REALISTIC, 64, 128, 16)
     again = windows.training_windows((1, 2), families.REALISTIC, 64, 128, 16)
