@@ -83,7 +83,7 @@ def test_arguments_that_do_not_parse_are_explained(
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     program = (
-        "import sys; from chronos_assets.cli import main, params; from pathlib import Path\n"
+        "import sys; from chronos_assets.cli import main; from pathlib import Path\n"
         "def much(path: Path) -> None: print('x' * 1_000_000)\n"
         "from chronos_assets.cli.app import app; app.command('much')(much)\n"
         "sys.exit(main(['much', 'here']))"
