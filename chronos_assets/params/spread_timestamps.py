@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from chronos_assets.params.columns import Column, has_word, last_word
+from chronos_assets.params.columns import Column, last_word
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3}[- ]\d{2,4}")
@@ -22,9 +22,15 @@ _TIME_BEHIND = re.compile(r".*\d[ T]\d{1,2}:\d\d.*")
 # Different hours of a date, from which on they are hours of a day and not something that happened once on it.
 _SEVERAL = 3
 _HOURS = frozenset({"hour", "hours", "hr", "hod", "stunde", "heure", "hora"})
-# Words of the names of columns that number the parts of a day: time_id, settlement_period, SP, half_hour_no.
-_SLOTS = _HOURS | frozenset({"time", "period", "interval", "slot", "settlement", "sp", "hh", "halfhour", "quarterhour"})
+# Words of the names of columns that number the parts of a day (time_id, settlement_period, half_hour_no), words that may stand
+# beside them, and whole names. A time_zone_id and an hh_id (of a household) number something else.
+_SLOTS = _HOURS | frozenset({"time", "period", "interval", "slot", "settlement", "halfhour", "quarterhour"})
 _SLOTS |= {"viertelstunde", "zeitscheibe", "tranche"}
+_BESIDE_SLOTS = frozenset(
+    {"id", "no", "nr", "num", "number", "index", "idx", "of", "day", "half", "quarter", "start", "end"}
+)
+_BESIDE_SLOTS |= {"ending", "trading", "delivery", "dispatch", "market", ""}
+_SLOT_NAMES = frozenset({"sp", "hh"})
 _SLOTS_OF_A_DAY = (24, 48, 96, 144, 288)
 _YEARS = frozenset({"year", "yr", "jahr", "annee", "ano"})
 # Months from the first one that a part stands for.
@@ -46,10 +52,12 @@ class Spread:
         columns: the parts, the coarsest first.
         joined: SQL for the timestamp as text, of SQL for each part as text; None where people would have to say what the
             parts mean (week numbers, the hour 24).
+        is_guessed: whether the last part may be something else than a time, such as the slot of a machine.
     """
 
     columns: tuple[Column, ...]
     joined: Callable[..., str] | None
+    is_guessed: bool = False
 
     @property
     def names(self) -> str:
@@ -76,7 +84,7 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
 
 def _with_slot(date: Column, slot: Column) -> Spread | None:
     """A date with the number of a part of the day, where a date has nearly all of them: 1 to 48."""
-    if not has_word(slot.header, _SLOTS) or not all(re.fullmatch(r"\d{1,3}", value) for value in slot.present):
+    if not _is_slot(slot.header) or not all(re.fullmatch(r"\d{1,3}", value) for value in slot.present):
         return None
     numbers = set(map(int, slot.present))
     first, usual = min(numbers), _hours_of_a_date(date, slot)
@@ -85,11 +93,16 @@ def _with_slot(date: Column, slot: Column) -> Spread | None:
         return None
     # What an hour 1 is is for people to say, and so is the time of an hour that clocks show twice.
     if len(numbers) > count or (count == 24 and first == 1):
-        return Spread((date, slot), None)
+        return Spread((date, slot), None, is_guessed=True)
     minutes = f"to_minutes(CAST({1440 // count} * (CAST(trim({{1}}) AS INTEGER) - {first}) AS BIGINT))"
-    return Spread(
-        (date, slot), f"trim({{0}}) || ' ' || strftime(TIMESTAMP '2000-01-01' + {minutes}, '%H:%M:%S')".format
-    )
+    joined = f"trim({{0}}) || ' ' || strftime(TIMESTAMP '2000-01-01' + {minutes}, '%H:%M:%S')".format
+    return Spread((date, slot), joined, is_guessed=True)
+
+
+def _is_slot(header: str) -> bool:
+    """Whether a column is named as one that numbers the parts of a day."""
+    words = {word.casefold() for word in re.split(r"[^A-Za-z]+|(?<=[a-z])(?=[A-Z])", header)}
+    return header.casefold() in _SLOT_NAMES or (bool(words & _SLOTS) and words <= _SLOTS | _BESIDE_SLOTS)
 
 
 def _with_hour(date: tuple[Column, ...], joined: str, hour: Column) -> Spread:

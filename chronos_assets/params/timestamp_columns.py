@@ -87,6 +87,7 @@ _NUMBERED = re.compile(
 )
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
+_NO_TIME = "name it in Predictor.FeaturizationConfig.ForecastDimensions of a params.json"
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
 
 
@@ -147,6 +148,7 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
         raise InferenceError(
             f"the timestamp is spread over the columns {spread.names}: join them into one, such as 2024-01-31 15:00:00"
             + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else "")
+            + (f"; or, if {spread.columns[-1].header} is no time of a day, {_NO_TIME}" if spread.is_guessed else "")
         )
     readings: dict[int, list[Times]] = {}
     # A few bad values are tolerated, and digits of any name read, only if no column reads without.

@@ -9,6 +9,8 @@ import pytest
 
 from chronos_assets.params.columns import Column
 from chronos_assets.params.inference import InferenceError, infer
+from chronos_assets.params.spread_timestamps import spread_timestamp
+from chronos_assets.params.timestamp_columns import timestamp_readings
 from chronos_assets.params.wide_times import wide_times
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.melting import MeltError, melt
@@ -290,3 +292,37 @@ def test_one_series_of_several_items_keeps_their_ids(tmp_path: Path) -> None:
     source = _file(tmp_path / "w.csv", "date,hour,item_id,sales\n" + text)
     assert melt(source, tmp_path / "long.csv", ["sales"], ["item_id"]) == (144, ("sales",))
     assert rows_of(tmp_path / "long.csv")[:2] == ["timestamp,item_id,target_value", "2024-01-01 00:00:00,x,0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_time"),
+    [
+        ("time_id", True),
+        ("SETTLEMENT_PERIOD", True),
+        ("TradingPeriod", True),
+        ("half_hour_no", True),
+        ("SP", True),
+        ("time_zone_id", False),
+        ("hh_id", False),  # of a household
+        ("lead_time", False),
+        ("store_id", False),
+    ],
+)
+def test_parts_of_a_day_are_numbered_by_columns_of_such_names(name: str, is_time: bool) -> None:
+    dates = tuple(f"2024-01-{1 + n // 48:02d}" for n in range(144))
+    columns = [
+        Column(0, "date", "date", dates),
+        Column(1, name, name, tuple(str(n % 48 + 1) for n in range(144))),
+    ]
+    assert (spread_timestamp(columns) is not None) == is_time
+
+
+def test_what_numbers_parts_of_a_day_may_be_no_time() -> None:
+    columns = [
+        Column(0, "date", "date", tuple(f"2024-01-{1 + n // 48:02d}" for n in range(144))),
+        Column(1, "slot", "slot", tuple(str(n % 48 + 1) for n in range(144))),
+    ]
+    with pytest.raises(
+        InferenceError, match=r"or, if slot is no time of a day, name it in .*ForecastDimensions of a params"
+    ):
+        timestamp_readings(columns, None)
