@@ -634,6 +634,7 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Chronos", {"Seed": -1}, "Chronos.Seed", "out of range", "from 0"),
         wrong("Chronos", {"MinObservations": 0}, "Chronos.MinObservations", "out of range", "1 or more"),
         wrong("Chronos", {"NonNegative": "auto"}, "Chronos.NonNegative", "true or false", "unquoted"),
+        wrong("Chronos", {"SnapSeconds": 50_000}, "Chronos.SnapSeconds", "next one", "half of a period"),
         wrong("Chronos", {"MaxDataAge": 0}, "Chronos.MaxDataAge", "above 0", "unquoted"),
         wrong("Chronos", {"MaxDataAge": "3600"}, "Chronos.MaxDataAge", "above 0", "unquoted"),
         wrong("Chronos", {"Anomalies": {"Threshold": 0.5}}, "Chronos.Anomalies.Threshold", "1 or more", "outside"),

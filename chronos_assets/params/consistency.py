@@ -124,6 +124,10 @@ def reconcile_alignment(predictor: PredictorSection, chronos: ChronosSection, fi
             Grid(predictor.frequency, alignment)
         except ValueError as error:
             findings.problem("Chronos.Anchor", chronos.anchor, str(error), "correct it, or TimeAlignmentBoundary")
+    snap = chronos.options.snap_seconds or 0
+    if predictor.frequency is not None and snap > predictor.frequency.approximate_seconds / 2:
+        reason = f"most rows of a period of {predictor.frequency} would belong to the next one"
+        findings.problem("Chronos.SnapSeconds", snap, reason, "write at most half of a period")
     return alignment
 
 

@@ -461,7 +461,7 @@ def _notes(
         )
     else:
         yield f"Guessed: each {item} is a series ({roles.keys.outlook})."
-    yield from name_notes(roles.keys)
+    yield from name_notes(roles.keys.columns)
     yield from _overlap_notes(roles.overlap, roles.target)
     if roles.keys.outlook.repeats:
         yield f"Guessed: rows of one series and period are added up ({params.aggregation})."

@@ -230,9 +230,9 @@ def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys
     return Keys(item, ordered, rows.outlook([*([item] if item is not None else []), *ordered]))
 
 
-def name_notes(keys: Keys) -> Iterator[str]:
+def name_notes(columns: Sequence[Column]) -> Iterator[str]:
     """What is odd about the names of series, a line for each guess."""
-    for column in keys.columns:
+    for column in columns:
         totals = sorted(text for text in column.distinct if TOTALS.fullmatch(text))
         if totals and len(column.distinct) > len(totals):
             yield (

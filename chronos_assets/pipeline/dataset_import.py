@@ -5,7 +5,7 @@ Elsewhere: how and where that is done (`imports`), what the dataset in the store
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -13,12 +13,16 @@ from typing import Any
 
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.dataset import least_shards
+from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.imports import ImportPlan, imported, is_job, table_before, what_was_read
-from chronos_assets.pipeline.inferred import infer_again
-from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
+from chronos_assets.pipeline.inferred import infer_again, is_inferred
+from chronos_assets.pipeline.state import GroupState, files_to_sample, no_train_files, train_files
 from chronos_assets.planning.listing import listing_digest, trusted_times
+from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
+
+_LOOKED_AT = 100  # files, the newest ones
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,23 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
         listed=partial(train_files, group),
         files=tuple(trusted),
         before=table_before(group, DATASET_KEY, IMPORT_MEMORY_KEY, files),
-        notes=(*([inferred] if inferred else []), *doubts),
+        notes=(*([inferred] if inferred else []), *doubts, *([] if as_job else _looked_at(group, params, trusted))),
         min_shards=least_shards(group),
         as_job=as_job,
     )
+
+
+def _looked_at(group: Group, params: ForecastParams, files: Sequence[ObjectInfo]) -> list[str]:
+    """What to tell the user of values and names in a sample of the files, where inference has not said it already."""
+    from chronos_assets.params.declared_notes import declared_notes
+    from chronos_assets.timeseries.dataset.csv_records import FileProblem
+    from chronos_assets.timeseries.dataset.sampling import sample_files
+
+    if is_inferred(group):
+        return []
+    newest = sorted(files, key=lambda info: (info.last_modified, info.key))[-_LOOKED_AT:]
+    try:
+        sample = sample_files(files_to_sample(group, newest), unpacked=group.settings.max_unpacked)
+    except FileProblem:
+        return []  # the import says what is wrong
+    return list(declared_notes(params, sample.header, sample.rows, sample.files))

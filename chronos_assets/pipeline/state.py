@@ -233,7 +233,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 
     found = train_files(group)
-    files = _files_to_sample(group, found)
+    files = files_to_sample(group, found)
     if not files:
         raise no_train_files(group)
     newest = max(files, key=lambda file: (file.last_modified, file.key))
@@ -284,7 +284,7 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
 
     target = TargetSample.of(params, train.header, train.rows)
     for kind in (RELATED_KIND, METADATA_KIND):
-        files = _files_to_sample(group, covariate_files(group, kind))
+        files = files_to_sample(group, covariate_files(group, kind))
         if not files:
             continue
         try:
@@ -304,7 +304,7 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
     return params
 
 
-def _files_to_sample(group: Group, found: Sequence[ObjectInfo]) -> list[TrainFile]:
+def files_to_sample(group: Group, found: Sequence[ObjectInfo]) -> list[TrainFile]:
     """The files on this machine, dated as the import takes them: one from the future is the oldest, not the newest.
 
     No more of them than this machine would import by itself.

@@ -7,9 +7,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from chronos_assets.params.declared_notes import declared_notes
 from chronos_assets.params.headers import looks_like_header
 from chronos_assets.params.inference import InferenceError, infer, is_value
 from chronos_assets.params.reader import parse_params
+from chronos_assets_tests.timeseries.builders import make_params
 
 DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(40)]
 
@@ -476,3 +478,40 @@ def test_running_totals_and_rows_still_to_come_are_reported(values: list[int], n
     notes = infer(["time", name], [[f"{time}", f"{value}"] for time, value in zip(times, values, strict=True)]).notes
     found = [note for note in notes if "still to come" in note or "running total" in note]
     assert (len(found) == 1 and said in found[0]) if said else not found
+
+
+DECLARED = make_params(frequency="D", timestamp_format="dd.MM.yyyy")
+
+
+def declared_rows(*items: tuple[str, Sequence[float]]) -> list[list[str]]:
+    return [
+        [f"{DAYS[0] + dt.timedelta(days=at):%d.%m.%Y}", f"{value}", item]
+        for item, values in items
+        for at, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (declared_rows(("a", [*range(5, 40), *[0] * 12])), "is 0 in all series at the last 12 timestamps"),
+        (declared_rows(("a", range(40)), ("b", range(7, 47)), ("x", range(7, 87, 2))), "it is the sum of all others"),
+        (declared_rows(("a", range(40)), ("Gesamt", range(40))), "Gesamt in item_id is a series like any other"),
+        (
+            declared_rows(("a", [at % 9 + 1 if at % 13 else -999 for at in range(80)])),
+            "-999 is a value of target_value",
+        ),
+        (declared_rows(("a", [at % 7 for at in range(40)]), ("b", [at % 5 for at in range(40)])), ""),
+        ([[f"{day}", "0" if day > DAYS[9] else "5", "a"] for day in DAYS], ""),  # another form than the declared one
+        ([[*row[:2], "x", row[2]] for row in declared_rows(("a", [5] * 20 + [0] * 20))], ""),  # a column too many
+    ],
+)
+@pytest.mark.parametrize("header", [None, ["Timestamp", "Target Value", "item_id"]])
+def test_values_of_declared_columns_are_looked_at_too(
+    rows: list[list[str]], said: str, header: list[str] | None
+) -> None:
+    if header is not None and len(rows[0]) > len(header):
+        header = ["when", *header]
+    notes = list(declared_notes(DECLARED, header, rows, [0] * len(rows)))
+    assert any(said in note for note in notes) if said else not notes
+    assert not any(note.startswith("Guessed") for note in notes)

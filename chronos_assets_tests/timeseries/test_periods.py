@@ -255,6 +255,14 @@ class TestPlacing:
         _, report = imported(drop, rows, declared("W", boundary={"DayOfWeek": "MONDAY"}))
         assert report.manifest.first == "2023-01-02T00:00:00"
         assert report.manifest.lag_seconds == 6 * 86_400
+        assert any("that of 2023-01-08 counts for the period of 2023-01-02" in note for note in report.notes)
+
+    @pytest.mark.parametrize(("boundary", "step"), [({"DayOfWeek": "SUNDAY"}, 7), ({"DayOfWeek": "MONDAY"}, 1)])
+    def test_rows_at_the_boundary_and_rows_of_all_days_are_not_said_to_lie_within(self, drop, boundary, step):
+        rows = [("a", datetime(2023, 1, 1) + timedelta(days=step * n), 1.0) for n in range(150)]
+        assert not any(
+            "rows lie within" in note for note in imported(drop, rows, declared("W", boundary=boundary))[1].notes
+        )
 
     def test_pairs_of_weeks_of_days_are_refused_without_an_anchor(self, drop):
         rows = daily("2023-01-04", 100)

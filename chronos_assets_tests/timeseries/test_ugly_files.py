@@ -112,6 +112,7 @@ class TestPlaces:
         "text",
         [
             "when,who,how much\n2024-01-01 00:00:00,a,1\n",  # the numbers stand elsewhere
+            "day,sku,units\n2024-01-01 00:00:00,1001,5\n",  # numbers stand elsewhere, as the names say
             "item_id,how much,when\n2024-01-01 00:00:00,1,a\n",  # a known name in the wrong place
             "when,how much,who\n",  # nothing to judge by
         ],

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from chronos_assets.params.columns import item_of
 from chronos_assets.params.headers import as_in_schema, folded, names_all
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
@@ -212,6 +213,8 @@ def _by_place(
     if schema.timestamp is None or schema.target is None:
         return ()  # a covariate of another name may be another covariate
     when, target = schema.names.index(schema.timestamp), schema.names.index(schema.target)
+    if item_of([names[target]]) is not None:
+        return ()  # an item's name over what would be read as values
     rows = [row for row in below if len(row) >= len(names)]
     if not rows or not any(is_timestamp(row[when]) and is_target(row[target]) for row in rows):
         return ()

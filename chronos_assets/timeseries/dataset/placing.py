@@ -21,6 +21,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Gr
 from chronos_assets.calendar.rhythm import duration
 from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.import_memory import noted_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ _MOST_INSTANTS = 200_000
 
 # With fewer distinct timestamps the calendar's periods are taken, unless it has none.
 _FEW_INSTANTS = 4
+_NEARLY_ALL = 0.9
 
 
 @dataclass
@@ -76,7 +78,7 @@ def place_rows(params: ForecastParams, moments: NDArray[np.datetime64]) -> Placi
     given = params.alignment
     is_open = Grid(params.frequency, given).phase_is_open
     if not len(moments) or (given != DEFAULT_ALIGNMENT and not is_open):
-        return Placing(given, _snap(params, 0))
+        return Placing(given, _snap(params, 0), tuple(_within_notes(params, moments)))
     finer = params.data_frequency != params.frequency
     says_little = len(moments) < _FEW_INSTANTS or finer
     fit = None if says_little and not is_open else fit_alignment(params.frequency, moments, given)
@@ -119,6 +121,21 @@ def _open_phase(params: ForecastParams, moments: NDArray[np.datetime64]) -> File
         "in the same periods for all series",
         f'set Chronos.Anchor to the start of one period, for example "{first}" (the first row)',
     )
+
+
+def _within_notes(params: ForecastParams, moments: NDArray[np.datetime64]) -> Iterator[str]:
+    """What to tell the user of rows once a period that nearly all lie within the periods that `params.json` sets."""
+    unit = noted_unit(params.frequency)
+    instants = np.unique(moments.astype("datetime64[us]").astype(np.int64) // unit * unit)
+    if len(instants) < _FEW_INSTANTS:
+        return
+    found = instants.astype("datetime64[us]")
+    starts = params.grid.floor((instants + _snap(params, 0)).astype("datetime64[us]"))
+    once = len(np.unique(starts)) >= _NEARLY_ALL * len(found)
+    if once and np.mean(found > starts) >= _NEARLY_ALL:
+        row, start = (str(each[0].astype("datetime64[m]")).removesuffix("T00:00") for each in (found, starts))
+        key = "Chronos.Anchor" if params.alignment.anchor is not None else "TimeAlignmentBoundary"
+        yield f"rows lie within the periods that {key} sets: that of {row} counts for the period of {start}"
 
 
 def _convention_notes(params: ForecastParams, is_open: bool) -> Iterator[str]:
