@@ -78,13 +78,15 @@ def names_all(cells: Iterable[str], needed: Iterable[str]) -> bool:
 def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_value: Callable[[str], bool]) -> bool:
     """Whether the first row of a file of unknown columns holds names: all texts, none a number or a timestamp.
 
-    A cell may be empty: pandas leaves the header of its index so. A text that stands twice is a name only over two columns
-    of values. A row of texts over rows of texts alone can't be distinguished, and counts as data. `is_value` says whether a
-    text is a number or a timestamp.
+    A cell may be empty: pandas leaves the header of its index so; and any number of cells over columns that are empty, too, as
+    spreadsheets leave them. A text that stands twice is a name only over two columns of values. A row of texts over rows of
+    texts alone can't be distinguished, and counts as data. `is_value` says whether a text is a number or a timestamp.
     """
     cells = [cell.strip().removeprefix("\ufeff") for cell in first]
     names = [cell for cell in cells if cell]
-    if not names or len(names) < len(cells) - 1 or any(is_value(name) for name in names):
+    bare = [place for place, cell in enumerate(cells) if not cell]
+    filled = [place for place in bare if any(row[place].strip() for row in rest[:100] if place < len(row))]
+    if not names or len(filled) > 1 or any(is_value(name) for name in names):
         return False
     rows = [[is_value(cell.strip()) for cell in row] for row in rest[:100]]
     if len({name.casefold() for name in names}) < len(names):

@@ -188,6 +188,7 @@ def test_a_draft_asks_several_questions() -> None:
         (["\ufefftimestamp", "y"], [["2024-01-01", "1"]], True),
         (["", "timestamp", "y"], [["0", "2024-01-01", "1"]], True),
         (["timestamp", "", ""], [["2024-01-01", "1", "2"]], False),
+        (["", "timestamp", "y", "", ""], [["", "2024-01-01", "1", "", ""], ["", "2024-01-02", "1", "x", ""]], True),
         (["y", "Y"], [["2024-01-01", "1"]], True),  # which one is refused
         (["timestamp", "2024"], [["2024-01-01", "1"]], False),
     ],

@@ -62,6 +62,17 @@ def test_nested_columns_of_parquet_are_left_out(tmp_path: Path) -> None:
     assert _sample(path).header == ["day", "sales"]
 
 
+def test_a_row_of_parquet_for_each_series_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "demand.parquet"
+    duckdb.sql(
+        f"COPY (SELECT 'a' AS item_id, DATE '2024-01-01' AS start, [1.5, 2] AS target) TO '{path}' (FORMAT parquet)"
+    )
+    with pytest.raises(
+        FileProblem, match="target holds lists of numbers, one for each row; write a row for each value"
+    ):
+        _sample(path)
+
+
 def test_whole_floats_of_parquet_are_written_as_the_import_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "demand.parquet"
     duckdb.sql(

@@ -379,6 +379,21 @@ class TestDayAndMonth:
         assert "write it with four digits, or yy in TimestampFormat" in str(failure)
 
 
+@pytest.mark.parametrize("pattern", ["yyyy-MM-dd hh:mm", "yyyy-MM-dd HH:mm"])
+def test_hours_of_half_days_are_refused(drop, pattern):
+    hours = [START + timedelta(hours=number) for number in range(96)]
+    drop.put(HEADER + rows(*(f"{hour:%Y-%m-%d %I:%M},1,a" for hour in hours)))
+    assert "0.csv: its hours go from 1 to 12" in str(drop.fail(params_for(pattern=pattern)))
+
+
+@pytest.mark.parametrize(
+    "kept", [range(1, 13), [*range(1, 13), *range(25, 37)], [*range(1, 13), *range(25, 49), *range(50, 60)]]
+)
+def test_half_a_day_of_hours_is_read(drop, kept):
+    lines = [f"{START + timedelta(hours=number):%Y-%m-%d %H:%M},1,a" for number in kept]
+    assert drop.put(HEADER + rows(*lines)).run(params_for(pattern="yyyy-MM-dd HH:mm")).manifest.observed == len(lines)
+
+
 def dates(frequency):
     """The first days of 48 months, or 400 days."""
     if frequency == "M":

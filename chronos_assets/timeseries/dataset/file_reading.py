@@ -19,9 +19,9 @@ import pyarrow as pa
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-from chronos_assets.timeseries.dataset.date_order import exchanged
 from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch
+from chronos_assets.timeseries.dataset.misread_times import misread
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.train_files import (
     CovariateReading,
@@ -107,7 +107,7 @@ def read_files(
                 with TemporaryDirectory(dir=scratch) as folder:
                     contents = reader.read(file, good, Path(folder), advance)
                 found[rank] = facts = watch.facts(file, contents, bad.since(before))
-                if unit is not None and (problem := exchanged(facts, params)):
+                if unit is not None and (problem := misread(facts, params)):
                     problems.append(problem)
             except FileProblem as problem:
                 problems.append(problem)

@@ -52,6 +52,8 @@ _LEAST_ROWS = 200
 _MOST = 0.5
 # Types that hold more than one value, or none that text could show.
 _NESTED = ("STRUCT", "MAP", "UNION", "BLOB", "LIST")
+_NUMBERS: tuple[str, ...] = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL")
+_NUMBERS += ("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,7 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
             if zone := _zone(file.path):
                 connection.execute(f"SET TimeZone = {text_literal(zone)}")
             names = [(name, kind) for name, kind in kinds if not kind.endswith("]") and not kind.startswith(_NESTED)]
+            _check_lists(file.key, kinds)
             count = int(connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0])  # noqa: S608
             cells = ", ".join(_as_text(name, kind) for name, kind in names)
             rows: list[list[str]] = []
@@ -237,6 +240,18 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
         reason = str(error).splitlines()[0].replace(str(file.path), file.key)
         raise FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again") from error
     return _Found([name for name, _ in names], rows, stretches, complete=count <= limit)
+
+
+def _check_lists(key: str, kinds: Sequence[tuple[str, str]]) -> None:
+    """Refuse a file whose numbers all stand in lists, a row for each series, as libraries of forecasting keep them.
+
+    Raises:
+        FileProblem: which columns they are.
+    """
+    lists = [name for name, kind in kinds if kind.endswith("]") and kind.startswith(_NUMBERS)]
+    if lists and not any(kind.startswith(_NUMBERS) and not kind.endswith("]") for _, kind in kinds):
+        reason = f"{', '.join(lists)} holds lists of numbers, one for each row"
+        raise FileProblem(key, reason, "write a row for each value, with the item and the timestamp")
 
 
 def _zone(path: Path) -> str | None:

@@ -1,7 +1,7 @@
-"""Files whose dates have day and month the other way round than `TimestampFormat` says.
+"""Files whose timestamps read well by `TimestampFormat`, and mean something else.
 
-Most of such dates are bad rows: there is no 31st month. Those of the first twelve days of months, and of rows once a month,
-read well and mean another day.
+Dates that have day and month the other way round are bad rows mostly: there is no 31st month. Those of the first twelve days
+of months, and of rows once a month, read well. Hours from 1 to 12 without AM or PM make two rows of every time.
 """
 
 from __future__ import annotations
@@ -22,26 +22,44 @@ if TYPE_CHECKING:
     from chronos_assets.params.forecast import ForecastParams
     from chronos_assets.timeseries.dataset.import_memory import FileFacts
 
-_MONTHS = 12
+_MONTHS, _HALF_DAY = 12, 12
+_HOUR, _FEW_DATES = 3600, 3
 # Days of a month that are enough to expect one after the twelfth, and periods that are enough to tell full from not.
 _SEVERAL = 8
 _FULL, _HARDLY = 0.95, 0.5
 
 
-def exchanged(facts: FileFacts, params: ForecastParams) -> FileProblem | None:
-    """What is wrong with a CSV file that was read by a format of numbers, if day and month seem to be exchanged in it."""
+def misread(facts: FileFacts, params: ForecastParams) -> FileProblem | None:
+    """What is wrong with a CSV file whose timestamps mean something else than they were read for."""
+    if facts.contents.format != "csv" or facts.instants is None or not len(facts.instants):
+        return None
+    moments = facts.instants.astype("datetime64[us]")
+    return _exchanged(facts, moments, params) or _halved(facts, moments, params)
+
+
+def _halved(facts: FileFacts, moments: NDArray[np.datetime64], params: ForecastParams) -> FileProblem | None:
+    """Whether hours are those of half days, of which nothing says which it is."""
+    letters = {token.letter for token in parse_pattern(params.timestamp_format)}
+    dates = moments.astype("datetime64[D]")
+    hours = np.unique((moments.astype("datetime64[h]") - dates).astype(np.int64))
+    if (
+        "a" in letters
+        or len(np.unique(dates)) < _FEW_DATES
+        or params.data_frequency.approximate_seconds > _HOUR
+        or hours.tolist() != list(range(1, _HALF_DAY + 1))
+    ):
+        return None
+    reason = "its hours go from 1 to 12, as those of half days do, and nothing says which half"
+    return FileProblem(facts.key, reason, "write hours from 0 to 23, or AM and PM behind them (hh:mm a)")
+
+
+def _exchanged(facts: FileFacts, moments: NDArray[np.datetime64], params: ForecastParams) -> FileProblem | None:
+    """Whether day and month seem to be exchanged in dates that were read by a format of numbers."""
     widths = {token.letter: len(token.text) for token in parse_pattern(params.timestamp_format)}
     order = "".join(letter for letter in widths if letter in "yMd")
     # Nobody writes the year first and means the day by what follows.
-    if (
-        order not in {"dMy", "Mdy", "ydM"}
-        or widths["M"] > 2
-        or facts.contents.format != "csv"
-        or facts.instants is None
-        or not len(facts.instants)
-    ):
+    if order not in {"dMy", "Mdy", "ydM"} or widths["M"] > 2:
         return None
-    moments = facts.instants.astype("datetime64[us]")
     dates = moments.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
     days = (dates - months).astype(np.int64) + 1
