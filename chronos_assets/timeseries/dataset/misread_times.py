@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.import_memory import FileFacts
 
 _MONTHS, _HALF_DAY = 12, 12
-_HOUR, _FEW_DATES = 3600, 3
+_HOUR = 3600
+# Rows of each series and timestamp, where nearly all are there twice; more series than these share hashes.
+_NEARLY_TWO, _MOST_SERIES = 1.8, 5000
 # Days of a month that are enough to expect one after the twelfth, and periods that are enough to tell full from not.
 _SEVERAL = 8
 _FULL, _HARDLY = 0.95, 0.5
@@ -42,15 +44,21 @@ def _halved(facts: FileFacts, moments: NDArray[np.datetime64], params: ForecastP
     letters = {token.letter for token in parse_pattern(params.timestamp_format)}
     dates = moments.astype("datetime64[D]")
     hours = np.unique((moments.astype("datetime64[h]") - dates).astype(np.int64))
+    series = int(np.unpackbits(facts.hashes).sum())  # or fewer, of many
+    rows = facts.contents.rows - facts.contents.rejected
     if (
         "a" in letters
-        or len(np.unique(dates)) < _FEW_DATES
         or params.data_frequency.approximate_seconds > _HOUR
         or hours.tolist() != list(range(1, _HALF_DAY + 1))
+        or series > _MOST_SERIES
+        or rows < _NEARLY_TWO * series * len(moments)
     ):
         return None
-    reason = "its hours go from 1 to 12, as those of half days do, and nothing says which half"
-    return FileProblem(facts.key, reason, "write hours from 0 to 23, or AM and PM behind them (hh:mm a)")
+    reason = "its hours go from 1 to 12, each twice, as those of half days do, and nothing says which half"
+    fix = (
+        "write hours from 0 to 23, or AM and PM behind them (hh:mm a); if they are right, add up the rows of each hour"
+    )
+    return FileProblem(facts.key, reason, fix)
 
 
 def _exchanged(facts: FileFacts, moments: NDArray[np.datetime64], params: ForecastParams) -> FileProblem | None:
@@ -68,7 +76,9 @@ def _exchanged(facts: FileFacts, moments: NDArray[np.datetime64], params: Foreca
     there, either = (_filled(each, params.data_frequency) for each in (moments, _turned(moments, months, days)))
     lost = facts.rejected.get(Reason.BAD_TIMESTAMP.label, 0)
     is_sparse = there < _HARDLY and either >= _FULL and len(dates) >= _SEVERAL
-    if not is_sparse and not (lost and len(np.unique(days)) >= _SEVERAL and len(np.unique(months)) > 1):
+    # Of the days of a month 19 in 31 are lost.
+    is_lost = 2 * lost >= facts.contents.rows and len(np.unique(days)) >= _SEVERAL and len(np.unique(months)) > 1
+    if not is_sparse and not is_lost:
         return None
     parts = re.split(r"('[^']*')", params.timestamp_format)
     pattern = "".join(part if part.startswith("'") else part.translate(_OTHER) for part in parts)
@@ -78,7 +88,9 @@ def _exchanged(facts: FileFacts, moments: NDArray[np.datetime64], params: Foreca
         else f"no day after the 12th can be read, and {lost:,} rows can't"
     )
     reason = f"day and month seem to be exchanged: as {params.timestamp_format} {why}"
-    return FileProblem(facts.key, reason, f"set TimestampFormat to {pattern}")
+    return FileProblem(
+        facts.key, reason, f"set TimestampFormat to {pattern}, or, if the dates are right, write yyyy-MM-dd"
+    )
 
 
 _OTHER = str.maketrans("dM", "Md")
