@@ -35,7 +35,6 @@ def dashboard(
     if not installed():
         raise UsageError(f"the dashboard isn't installed: {INSTALL}")
     check_port(port, f"chronos-assets dashboard --port {_beside(port)}", host)
-    print(f"dashboard: http://{host}:{port}", flush=True)
     command = [sys.executable, "-m", SERVER, "--host", host, "--port", str(port)]
     os.execve(sys.executable, command, environment(settings))  # noqa: S606 - our own interpreter
 

@@ -86,17 +86,24 @@ def options(host: str, port: int) -> dict[str, Any]:
         "theme.light.primaryColor": "#0072B2",
         "theme.dark.primaryColor": "#56B4E9",
         "logger.level": "warning",
-        "logger.hideWelcomeMessage": True,  # the command prints the address
+        "logger.hideWelcomeMessage": True,  # the address is printed here, or by `ui`
     }
 
 
-def serve(host: str, port: int) -> None:
+def serve(host: str, port: int, *, announce: bool) -> None:
     """Serve until interrupted.
+
+    Args:
+        host: address to listen on.
+        port: likewise.
+        announce: whether to print the address, once nothing forbids it.
 
     Raises:
         LoginError: see `login_of`.
     """
     login = login_of(Settings.from_env(), host)
+    if announce:
+        print(f"dashboard: http://{host}:{port}", flush=True)  # noqa: T201 - the user's terminal
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
@@ -126,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         threading.Thread(target=_end_with_parent, args=(given.beside,), daemon=True).start()
     sys.argv = [str(APP)]  # what Streamlit takes for the script's place and arguments
     try:
-        serve(given.host, given.port)
+        serve(given.host, given.port, announce=not given.beside)
     except ChronosAssetsError as error:
         print(f"chronos-assets: {error}", file=sys.stderr)  # noqa: T201 - the user's terminal
         return 1

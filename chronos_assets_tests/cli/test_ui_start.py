@@ -141,9 +141,7 @@ def test_without_the_extra_dagster_starts_alone_and_says_how_to_get_the_dashboar
     assert "pip install 'chronos-assets[dashboard]'" in capsys.readouterr().err
 
 
-def test_the_dashboard_alone_takes_the_place_of_the_command(
-    started: list[Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_dashboard_alone_takes_the_place_of_the_command(started: list[Any]) -> None:
     port = free_port()
     with pytest.raises(Started):
         main(["dashboard", "--port", str(port)])
@@ -151,4 +149,3 @@ def test_the_dashboard_alone_takes_the_place_of_the_command(
     assert arguments[1:] == ["-m", "chronos_assets.dashboard.server", "--host", "127.0.0.1", "--port", str(port)]
     assert Path(environment["CHRONOS_STORE"]).is_absolute()
     assert environment["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] == "false"
-    assert f"http://127.0.0.1:{port}" in capsys.readouterr().out
