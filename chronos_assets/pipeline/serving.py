@@ -290,6 +290,22 @@ def endpoint_tolerance(passes: Mapping[str, Any]) -> float:
     return 1e-5 if passes.get("precision", FLOAT32) == FLOAT32 else 0.05
 
 
+def _incomparable(state: GroupState, served: EndpointState, manifest: Mapping[str, Any]) -> str:
+    """Why an endpoint's answers need not be those of the published forecast; empty where they have to be."""
+    model = manifest["model"]
+    if model["family"] == "t5":
+        return "a model that samples gives other samples each time: nothing to compare"
+    if manifest["horizon"] > LONGEST_ANSWER:
+        return f"the endpoint answers up to {LONGEST_ANSWER} periods, {manifest['horizon']} were forecast"
+    predictor, width = str((manifest.get("predictor") or {}).get("digest", "")), _width_of(manifest)
+    if served.identity == served_identity(model["digest"], model["reference"], state.setup, predictor, width):
+        return ""
+    made = f"the published forecast was made by {model['reference']}"
+    if served.version == model["reference"]:
+        return f"{made} with other parameters or band widths than the endpoint has: materialize endpoint"
+    return f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
+
+
 def compare_endpoint(state: GroupState) -> EndpointComparison:
     """Ask the endpoint for the first series of the published forecast, with the context that the forecast had.
 
@@ -302,25 +318,8 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
         raise StepError(f"no endpoint {endpoint_name(state)} answers: materialize endpoint")
     if manifest is None:
         return EndpointComparison(0, None, "no forecast is published yet: nothing to compare with")
-    model = manifest["model"]
-    if model["family"] == "t5":
-        return EndpointComparison(0, None, "a model that samples gives other samples each time: nothing to compare")
-    if manifest["horizon"] > LONGEST_ANSWER:
-        horizon = manifest["horizon"]
-        return EndpointComparison(
-            0, None, f"the endpoint answers up to {LONGEST_ANSWER} periods, {horizon} were forecast"
-        )
-    if served.identity != served_identity(
-        model["digest"],
-        model["reference"],
-        state.setup,
-        str((manifest.get("predictor") or {}).get("digest", "")),
-        _width_of(manifest),
-    ):
-        made = f"the published forecast was made by {model['reference']}"
-        return EndpointComparison(
-            0, None, f"{made}, the endpoint serves {served.version}: nothing to compare until the next one"
-        )
+    if note := _incomparable(state, served, manifest):
+        return EndpointComparison(0, None, note)
     published = published_series(group, COMPARED)
     contexts = contexts_of(state, manifest, list(published))
     levels = {str(level): quantile_name(level) for level in manifest["quantiles"]}
