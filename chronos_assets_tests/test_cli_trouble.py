@@ -180,7 +180,8 @@ def test_dagsters_files_are_in_the_store_however_it_is_named(
 def test_a_question_that_makes_no_sense_is_reported(command: Command) -> None:
     for arguments, text in (
         (("a", "--start", "2024-02-01", "--end", "2024-01-01"), "is after the end"),
-        (("a", "--start", "2024-01-01T00:00:00Z"), "without a time zone"),
+        (("a", "--start", "2024-02-01T00:00:00Z", "--end", "2024-01-01"), "is after the end"),
+        (("a", "--start", "2024-01-01T00:00:00+01:00", "--end", "2024-02-01"), "without a time zone"),
         (("\udcff",), "is not valid Unicode"),
     ):
         status, _, errors = command("query", *arguments)

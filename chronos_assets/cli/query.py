@@ -126,8 +126,9 @@ def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:
 
 
 def _moment(option: str, text: str | None) -> datetime | None:
+    """A time in the data's own clock; a Z, which answers in UTC have, changes nothing."""
     try:
-        return None if text is None else datetime.fromisoformat(text)
+        return None if text is None else datetime.fromisoformat(text.removesuffix("Z"))
     except ValueError as error:
         raise UsageError(f"{option} {text}: write it as 2025-06-30 or 2025-06-30T12:00:00") from error
 

@@ -104,7 +104,7 @@ def test_other_questions_without_an_answer_say_why(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="is after the end"):
         query_forecast(source, "a", start=datetime(2015, 1, 2), end=datetime(2015, 1, 1))
     with pytest.raises(QueryError, match="without a time zone"):
-        query_forecast(source, "a", start=datetime(2015, 1, 2, tzinfo=UTC))
+        query_forecast(source, "a", start=datetime(2015, 1, 2, tzinfo=UTC), end=datetime(2015, 1, 3))
     empty = forecast_file(tmp_path, {("a",): {"p50": []}})
     with pytest.raises(QueryError, match="the forecast is empty"):
         query_forecast(empty, "a")

@@ -140,10 +140,10 @@ def check_question(item_id: str, dimensions: Mapping[str, str], start: datetime 
     Raises:
         QueryError: for a question that no forecast can answer, before any is opened.
     """
-    if start is not None and end is not None and start > end:
-        raise QueryError(f"the start {start} is after the end {end}: swap them")
     if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):
         raise QueryError("give start and end without a time zone: forecasts are in the data's own clock")
+    if start is not None and end is not None and start > end:
+        raise QueryError(f"the start {start} is after the end {end}: swap them")
     for text in (item_id, *dimensions.values()):
         if not _is_unicode(text):
             raise QueryError(f"{text!r} is not valid Unicode: no item and no dimension has such a value")
