@@ -122,7 +122,7 @@ def window_for_key(key: str, cadence: Cadence) -> Window:
     """
     try:
         window = window_of(datetime.strptime(key, _KEY_FORMAT[cadence]), cadence)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or one whose window ends after the year 9999
         window = None
     if window is None or window.key != key:
         example = window_of(datetime(2026, 1, 4), cadence).key

@@ -45,6 +45,7 @@ def test_an_aware_moment_is_taken_in_utc():
         ("2026-01-01", "weekly"),
         ("2026-1-1", "daily"),
         ("today", "daily"),
+        ("9999-12-31", "daily"),
         ("", "daily"),
     ],
 )
