@@ -17,12 +17,14 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.imports import ImportPlan, imported, is_job, table_before, what_was_read
 from chronos_assets.pipeline.inferred import infer_again, is_inferred
 from chronos_assets.pipeline.state import GroupState, files_to_sample, no_train_files, train_files
-from chronos_assets.planning.listing import listing_digest, trusted_times
+from chronos_assets.planning.listing import listing_digest, spread_within, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
 
-_LOOKED_AT = 100  # files, the newest ones
+# Of the newest files, at most so many, and bytes of all but one. Those that haven't changed are read for this alone, and have
+# to be fetched where the store isn't on this machine.
+_LOOKED_AT, _LOOKED_AT_BYTES = 100, 50_000_000
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def _looked_at(group: Group, params: ForecastParams, files: Sequence[ObjectInfo]
         return []
     newest = sorted(files, key=lambda info: (info.last_modified, info.key))[-_LOOKED_AT:]
     try:
-        sample = sample_files(files_to_sample(group, newest), unpacked=group.settings.max_unpacked)
-    except FileProblem:
-        return []  # the import says what is wrong
+        looked_at = files_to_sample(group, spread_within(newest, _LOOKED_AT_BYTES))
+        sample = sample_files(looked_at, unpacked=group.settings.max_unpacked)
+    except (FileProblem, FileNotFoundError):
+        return []  # the import says what is wrong, and which file has gone
     return list(declared_notes(params, sample.header, sample.rows, sample.files))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -265,6 +266,15 @@ def test_parameters_are_inferred_from_no_more_than_fits_here(tmp_path: Path, mon
     assert read == ["train/new.csv"]
     assert plan.as_job
     assert "Guessed from 1 of 2 files: all have more than CHRONOS_IMPORT_JOB_BYTES." in plan.params.guesses
+
+
+def test_a_file_that_goes_while_values_are_looked_at_is_for_the_import_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = group(tmp_path / "store", None)
+    put_days(made, "a", 0, 3)
+    monkeypatch.setattr(made.store, "fetch", Mock(side_effect=FileNotFoundError))
+    assert plan_import(GroupState(made), LOG).notes == ()
 
 
 def test_only_files_above_the_limit_make_a_job(tmp_path: Path) -> None:
