@@ -37,6 +37,8 @@ def show() -> None:
         st.info(f"There is no forecast of {plain(series.name)}: {plain(why)}.")
     history = ask("history", series)
     earlier, anomalies = ask("earlier", shape, series), ask("anomalies", series)
+    if forecast.empty and history.empty and earlier.empty:
+        return
     _chart(series, shape, history, forecast, earlier, anomalies)
     _downloads(series, shape, history, forecast)
     _covariates(series, forecast)

@@ -37,7 +37,7 @@ IGNORED_PREDICTOR = {
     "PerformHPO": _MODEL,
     "HPOConfig": _MODEL,
     "TrainingParameters": _MODEL,
-    "ExplainPredictor": "forecasts are not explained",
+    "ExplainPredictor": "materialize a partition of forecast_explanations to explain the forecast of that partition",
     "MonitorConfig": "accuracy of every partition is monitored always",
     "ReferencePredictorArn": _SERVICE_ONLY,
     "DatasetGroupArn": _SERVICE_ONLY,

@@ -47,6 +47,7 @@ _WORDS = {
     "npts": "the distribution of past values of the same phase, recent ones weighing most",
     "intermittent": "how likely there is any demand, and how large it is then",
     REGRESSION: "effects of the covariates",
+    "cold start": "a mixture of the forecasts of items with like metadata",
 }
 
 # The service's algorithms, by the last part of their ARN, and what stands nearest to each.

@@ -142,15 +142,13 @@ def sample_params() -> dict[str, Any]:
     return {
         "DatasetGroup": {"DatasetGroupName": "ElectricitySample", "Domain": "CUSTOM"},
         "Predictor": {
-            "PredictorName": "ElectricityPredictor",
             "ForecastHorizon": HORIZON,
             "FeaturizationConfig": {"ForecastFrequency": "H"},
         },
-        "Forecast": {"ForecastName": "ElectricityForecast", "ForecastTypes": ["0.10", "0.50", "0.90", "mean"]},
+        "Forecast": {"ForecastTypes": ["0.10", "0.50", "0.90", "mean"]},
         "TimestampFormat": "yyyy-MM-dd HH:mm:ss",
         "Datasets": [
             {
-                "DatasetName": "ElectricityTargetTimeSeries",
                 "Domain": "CUSTOM",
                 "DatasetType": "TARGET_TIME_SERIES",
                 "DataFrequency": "H",
