@@ -92,7 +92,7 @@ def _from_text(query: str, attributes: str, schema: Schema) -> Parameters:
     parameters = schema.defaults
     for text, place, strict in ((attributes, "X-Amzn-SageMaker-Custom-Attributes", False), (query, "query", True)):
         given: dict[str, Any] = {}
-        for name, value in _pairs(text, place):
+        for name, value in _pairs(text, place, strict=strict):
             if name in PARAMETER_READERS:
                 given[name] = PARAMETER_READERS[name](_from_word(name, value), schema, f"{place}.{name}")
             elif strict:
@@ -103,9 +103,10 @@ def _from_text(query: str, attributes: str, schema: Schema) -> Parameters:
     return parameters
 
 
-def _pairs(text: str, place: str) -> list[tuple[str, str]]:
+def _pairs(text: str, place: str, *, strict: bool) -> list[tuple[str, str]]:
     try:
-        return parse_qsl(text, keep_blank_values=True, max_num_fields=64, errors="strict")
+        # What else a caller has among its attributes need not be UTF-8.
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=64, errors="strict" if strict else "replace")
     except ValueError:
         raise InvocationError(place, "can't be read: write prediction_length=24&quantile_levels=0.1,0.9") from None
 

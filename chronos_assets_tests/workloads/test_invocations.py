@@ -230,7 +230,7 @@ def test_csv_goes_both_ways():
 
 
 def test_csv_may_be_the_target_alone():
-    calls = parse(b"1\n2\nnan\n", CSV, BOLT, attributes="trace-7&prediction_length=2&quantile_levels=0.5")
+    calls = parse(b"1\n2\nnan\n", CSV, BOLT, attributes="trace-7&id=%ff&prediction_length=2&quantile_levels=0.5")
     assert render(calls, predictions_of(calls), CSV) == b"period,mean,0.5\n1,0.0,0.0\n2,1.0,1.0\n"
 
 
