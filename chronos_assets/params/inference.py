@@ -77,6 +77,8 @@ _NOT_A_NUMBER = (
     "not a number (write it with a decimal point, without thousands separators, and leave it empty if it is missing)"
 )
 
+# A number with a currency, a unit, a percent sign, brackets or blanks that separate thousands.
+_DRESSED = re.compile(r"[^\w\s]{0,3}\s?[^\w\s]?\d[\d.,'\s]*(\s?([^\w\s]|[A-Za-z]{1,4}))?")
 # Fewer periods with a row than this are reported.
 _MOSTLY = 0.8
 _MOST_REPEATED = 100  # timestamps that are looked up
@@ -318,6 +320,7 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
     # Identifiers are values only where nothing else could be meant for them.
     numbers = quantities or [column for column in numbers if not column.is_index and not odd]
     if not numbers:
+        odd = odd or _dressed_values(columns)
         raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{odd}")
     if len(numbers) == 1 and not commas:
         return numbers[0]
@@ -349,6 +352,14 @@ def _odd_values(columns: Sequence[Column]) -> str:
             return (
                 f"; {listed([column])}: {odd[0]!r}, in {len(odd):,} of {len(column.present):,} rows, is {_NOT_A_NUMBER}"
             )
+    return ""
+
+
+def _dressed_values(columns: Sequence[Column]) -> str:
+    """The hint at a column of numbers that are all written with a currency, a unit or blanks; empty where there is none."""
+    for column in columns:
+        if not column.has_key_name and column.present and all(map(_DRESSED.fullmatch, column.present)):
+            return f"; {listed([column])}: {column.present[0]!r} is {_NOT_A_NUMBER}"
     return ""
 
 

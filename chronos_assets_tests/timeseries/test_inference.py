@@ -625,6 +625,8 @@ def test_a_dimension_with_a_reserved_name_gets_another(name: str) -> None:
         ([["2024-01-01", "a", "1"]], "no series of the sample has two different timestamps"),
         ([["2024-01-01", "2024-01-02", "a", "1"]], "several columns could hold the timestamp: column_1, column_2"),
         ([["2024-01-01", "a"]], "none of column_2 holds numbers"),
+        ([["2024-01-01", "10,50 €"], ["2024-01-02", "1\u202f200,00 €"]], "column_2: '10,50 €' is not a number"),
+        ([["2024-01-01", "10.5%"], ["2024-01-02", "9%"]], "column_2: '10.5%' is not a number"),
     ],
 )
 def test_samples_that_say_too_little_are_refused(rows: list[list[str]], reason: str) -> None:

@@ -418,3 +418,10 @@ def test_offsets_that_the_format_does_not_have_are_reported(drop, text, said):
     day = "2024-01-01T03:00:00"
     report = drop.put(HEADER + f"{day}{text},1,a\n").run()
     assert any(f"timestamps such as '{day}{text}' become times in UTC" in note for note in report.notes) == said
+
+
+def test_the_end_of_a_day_is_named(drop):
+    failure = drop.put(HEADER + HOURS + "2024-01-01 24:00,1,a\n").fail(params_for(pattern="yyyy-MM-dd HH:mm"))
+    assert "'2024-01-01 24:00' is not a timestamp in the format yyyy-MM-dd HH:mm; write 00:00 of the next day" in str(
+        failure
+    )

@@ -320,6 +320,8 @@ def explain(
         case Reason.BAD_TIMESTAMP:
             place, wrong = when, f"is not a timestamp in the format {pattern}"
             fix = "fix it, or set TimestampFormat in params.json"
+            if re.search(r"\b24:00", when[1]):
+                fix = "write 00:00 of the next day"
         case Reason.TIMESTAMP_OUT_OF_RANGE:
             place, wrong = when, f"is not between {FIRST_INSTANT[:10]} and {LAST_INSTANT[:10]}"
             fix = (
