@@ -67,7 +67,7 @@ def member_in_words(name: str) -> str:
     base, _, rate = name.partition("/")
     does = _WORDS.get(base, name)
     if base == REGRESSION and rate:
-        return f"{does}, and of what they leave: {_WORDS.get(rate, rate)}"
+        return f"{does}, and for what they leave: {_WORDS.get(rate, rate)}"
     number = rate.lstrip("abcdefghijklmnopqrstuvwxyz")
     how = {
         "mean": f"on means of {number} periods",
