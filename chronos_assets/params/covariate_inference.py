@@ -14,7 +14,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Unit
+from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
 from chronos_assets.calendar.rhythm import find_rhythm
 from chronos_assets.calendar.timestamp_format import has_offset, read_offset
 from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
@@ -28,6 +28,7 @@ from chronos_assets.params.wide_times import wide_times
 _KEYS = {"item_id", "timestamp"}
 # A text that is another one in so large a share of the rows names the row, and describes nothing.
 _MOSTLY_UNIQUE = 0.5
+_MOSTLY = 0.5  # of rows
 _MOSTLY_REGULAR = 0.5  # the share of steps that are alike, from which on they tell days from months
 _PRICED = re.compile(r"[-+]?[$€£¥] ?[-+]?[\d.,]+|[-+]?[\d.,]+ ?[$€£¥%]")
 
@@ -237,7 +238,9 @@ def _place_notes(params: ForecastParams, series: Sequence[NDArray[np.datetime64]
     place = (
         f"rows of related/ lie elsewhere in a period than those of train/: {first} would count for the one of {start}"
     )
-    if find_rhythm(series).frequency == params.frequency or (
+    calendar = Grid(Frequency(1, params.frequency.unit))
+    earlier = np.mean(calendar.ordinal(moments.astype("datetime64[us]")) > calendar.ordinal(starts)) > _MOSTLY
+    if (earlier and find_rhythm(series).frequency == params.frequency) or (
         params.frequency.unit in (Unit.MONTH, Unit.YEAR) and start[8:10] >= "28"
     ):
         raise InferenceError(f"{place}; date both alike, by the start of a period", role=REWRITE)

@@ -227,6 +227,11 @@ SATURDAYS = [f"{day}" for day in np.arange("2024-01-06", "2024-12-01", 7, dtype=
             "refused",
         ),
         ([f"2024-03-{day:02d} 06:00" for day in range(1, 29)], [f"2024-03-07 {h:02d}:00" for h in range(24)], "used"),
+        (
+            [f"2024-03-{day:02d} 06:00" for day in range(1, 29)],
+            [f"2024-03-{day:02d} 12:00" for day in range(1, 29)],
+            "used",
+        ),
     ],
 )
 def test_rows_within_periods_count_for_the_targets_period(train: list[str], related: list[str], way: str) -> None:

@@ -349,6 +349,9 @@ SHIFTS = np.arange("2024-01-01T06", "2024-02-01T06", 24, dtype="datetime64[h]")
         ("M", ENDS, np.arange(STARTS[0], ENDS[-1]), "2021-01-30T00:00 would count for the one of 2020-12-31T00:00"),
         ("D", SHIFTS, SHIFTS.astype("datetime64[D]"), "2024-01-01T00:00 would count for the one of 2023-12-31T06:00"),
         ("W", SUNDAYS, SUNDAYS, ""),
+        ("W", SUNDAYS, SUNDAYS[8:9] + 1, ""),  # a single event
+        ("D", SHIFTS, SHIFTS + 6, ""),  # noon of the same day
+        ("M", STARTS + 14, STARTS + 19, ""),
         ("W", SUNDAYS, np.arange(SUNDAYS[0], SUNDAYS[-1]), ""),
         ("M", STARTS, ENDS, ""),
         ("M", BUSINESS, BUSINESS, ""),
