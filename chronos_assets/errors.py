@@ -9,4 +9,10 @@ where they first appear.
 
 
 class ChronosAssetsError(Exception):
-    """Something that the user can fix; the message says what, where and how."""
+    """Something that the user can fix; the message says what, where and how.
+
+    Attributes:
+        transient: whether the same may succeed later, though nobody changes anything: a store is out of reach, for example.
+    """
+
+    transient: bool = False

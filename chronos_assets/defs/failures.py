@@ -13,15 +13,18 @@ import dagster as dg
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.jobs import JobError
 
+TRANSIENT = "transient"  # metadata of a failure that the same run may not meet again
+
 
 @contextmanager
 def failures() -> Iterator[None]:
     """Raise the package's errors as `dg.Failure`: the UI then shows the message, not a traceback.
 
     Raises:
-        dg.Failure: with the message of the error, which stays its cause, and the facts of a job.
+        dg.Failure: with the message of the error, which stays its cause, the facts of a job, and whether it is transient.
     """
     try:
         yield
     except ChronosAssetsError as error:
-        raise dg.Failure(str(error), metadata=error.facts if isinstance(error, JobError) else None) from error
+        facts = error.facts if isinstance(error, JobError) else {}
+        raise dg.Failure(str(error), metadata={**facts, **({TRANSIENT: True} if error.transient else {})}) from error

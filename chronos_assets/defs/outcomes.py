@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from chronos_assets.defs.failures import TRANSIENT
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.notices import Notice, Outcome
 
@@ -32,7 +33,8 @@ class RunFailure:
     Attributes:
         asset: the step, empty if none failed by itself.
         reason: what people read.
-        foreseen: the code itself refused (`dagster.Failure`): the same run would fail again.
+        foreseen: the code itself refused (`dagster.Failure`), for a reason that isn't transient: the same run would fail
+            again.
     """
 
     asset: str
@@ -99,7 +101,8 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
         data = entry.dagster_event.step_failure_data
         described = data.user_failure_data.description if data.user_failure_data else None
         reason = described or root_message(data.error)
-        return RunFailure(entry.dagster_event.step_key or "", reason, foreseen=data.user_failure_data is not None)
+        refused = data.user_failure_data is not None and TRANSIENT not in data.user_failure_data.metadata
+        return RunFailure(entry.dagster_event.step_key or "", reason, foreseen=refused)
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
             message = entry.dagster_event.message if entry.dagster_event else None

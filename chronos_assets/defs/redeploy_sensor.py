@@ -21,7 +21,6 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.cursor import ticks
 from chronos_assets.planning.redeployment import Served, plan_redeployment, recorded_token, requested_run_key
 from chronos_assets.platforms.news_queue import QueueNews
-from chronos_assets.platforms.store import StoreError
 
 # Without a message: a queue may lose one, and where there is none somebody has to look.
 RECONCILE, RECONCILE_WITHOUT_QUEUE = timedelta(hours=1), timedelta(minutes=5)
@@ -55,9 +54,9 @@ def redeploy_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition
                 last_run=run_state(context, requested_run_key(context.cursor)),
                 reconcile_ticks=ticks(reconcile, timedelta(seconds=interval)),
             )
-        except StoreError:
-            raise  # the next tick may reach it
         except ChronosAssetsError as error:
+            if error.transient:
+                raise  # the tick fails, the next one may not
             # Broken parameters, a registry that can't be read: the messages come again.
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         requests = (

@@ -42,7 +42,6 @@ from chronos_assets.planning.listing import files_digest
 from chronos_assets.planning.queue import plan_with_queue, recorded_token
 from chronos_assets.planning.retraining import RetrainPlan, plan_retrain, run_keys
 from chronos_assets.platforms.notices import NoticeError
-from chronos_assets.platforms.store import StoreError
 from chronos_assets.store_layout import TRAIN_KEY
 
 TAG_LENGTH = 250
@@ -212,9 +211,9 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             shown = forecast_steps.shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = forecast_steps.end_of_windows(state)
-        except StoreError:
-            raise  # the next tick may reach it
         except ChronosAssetsError as error:
+            if error.transient:
+                raise  # the tick fails, the next one may not
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         plan = plan_new_data(

@@ -15,7 +15,6 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.what_if import baseline_problem, scenario_files
 from chronos_assets.planning.cursor import digest_of
 from chronos_assets.planning.scenarios import plan_scenarios
-from chronos_assets.platforms.store import StoreError
 from chronos_assets.store_layout import FORECAST_KEY
 
 WHAT_IF_SENSOR = (
@@ -38,9 +37,9 @@ def what_if_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
             try:
                 if baseline_problem(GroupState(group)) is None:
                     baseline = group.store.shown(FORECAST_KEY)
-            except StoreError:
-                raise  # the next tick may reach it
             except ChronosAssetsError as error:
+                if error.transient:
+                    raise  # the tick fails, the next one may not
                 # Broken parameters or a missing model: runs would fail alike.
                 return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
         plan = plan_scenarios(files, baseline, context.cursor)

@@ -21,7 +21,6 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels
 from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
-from chronos_assets.platforms.store import StoreError
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
@@ -46,9 +45,9 @@ def examine_model(settings: Settings) -> list[Finding]:
 
 
 def _explain(name: str, error: Exception) -> Finding:
-    if isinstance(error, ChronosAssetsError) and not isinstance(error, StoreError):
+    if isinstance(error, ChronosAssetsError) and not error.transient:
         return Finding(name, "failed", str(error))
-    kind = "" if isinstance(error, StoreError | OSError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, ChronosAssetsError | OSError) else f"{type(error).__name__}: "
     return Finding(name, "unknown", f"the store can't be looked at: {kind}{error}")
 
 

@@ -23,9 +23,10 @@ class JobError(ChronosAssetsError):
         facts: what people want to know of it (its folder or log, exit status, ...); JSON values, paths or Dagster's.
     """
 
-    def __init__(self, message: str, facts: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, message: str, facts: Mapping[str, Any] | None = None, *, transient: bool = False) -> None:
         super().__init__(message)
         self.facts = facts or {}
+        self.transient = transient
 
 
 @dataclass(frozen=True)

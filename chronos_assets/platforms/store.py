@@ -19,13 +19,19 @@ MANIFEST = "manifest.json"  # what a published folder says of itself, see `Store
 class StoreError(ChronosAssetsError):
     """The store can't do what was asked; the message says what, where and how to fix it."""
 
+    transient = True
+
 
 class PublishError(StoreError):
     """Nothing was published; the message says what is in the way and how to fix it."""
 
+    transient = False
+
 
 class StoreKeyError(StoreError, ValueError):
     """A key that no object of a store may have (`..`, absolute, empty part, control character, too long)."""
+
+    transient = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, SageMakerInvocation
-from chronos_assets.platforms.aws.sagemaker.faults import Timing
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
@@ -211,6 +211,8 @@ class SageMakerJobs:
                 timeout=self._settings.job_seconds + STARTING_SECONDS,
                 usable=is_there,
             )
+        except OutOfReach as error:
+            raise JobError(f"{request.workload} job {name}: {error}", transient=True) from error
         except dg.Failure as failure:
             raise JobError(str(failure), failure.metadata) from failure
 

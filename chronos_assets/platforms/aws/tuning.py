@@ -23,7 +23,7 @@ import dagster as dg
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.jobs import STARTING_SECONDS, pipes_client
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
-from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
 from chronos_assets.platforms.aws.tags import STORE
 from chronos_assets.platforms.aws.tuning_request import (
@@ -155,6 +155,8 @@ class SageMakerTuning:
                 usable=self._is_usable,
                 on_status=search.look,
             )
+        except OutOfReach as error:
+            raise JobError(f"search {request.name}: {error}", transient=True) from error
         except dg.Failure as failure:
             if search.failed_name:
                 self._explain(request, search.failed_name, failure)
