@@ -18,8 +18,9 @@ import numpy as np
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.members.base import Contexts
+from chronos_assets.predictors.members.base import Contexts, Member
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_members
+from chronos_assets.predictors.members.pooled_autoregression import fit_pooled
 from chronos_assets.timeseries.arrays import Floats
 
 SEASON = 24
@@ -60,7 +61,9 @@ def passes(series: list[Floats], horizon: int) -> dict[str, float]:
     """What members take, in plain passes of the bundled network."""
     forecasters = {"chronos": Forecaster(load_model("bundled"), horizon, (0.1, 0.5, 0.9))}
     names = (*NETWORK, *(member.name for member in statistical_members()))
-    members = {name: open_member(name, forecasters, SEASONS) for name in names}
+    members: dict[str, Member] = {name: open_member(name, forecasters) for name in names}
+    if pooled := fit_pooled(series, horizon, SEASONS):
+        members[pooled.name] = pooled
     contexts = Contexts(series, horizon, SEASONS)
     seconds = dict.fromkeys(members, float("inf"))
     for _ in range(3):

@@ -32,9 +32,10 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.backtests import REACH, BacktestPast, past_windows, seasonal_error
 from chronos_assets.predictors.calibration import coverage
-from chronos_assets.predictors.learning import Backtester, PastWindow, learn
+from chronos_assets.predictors.learning import Backtester, JoinedBacktester, PastWindow, learn
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS
+from chronos_assets.predictors.pooled_backtests import open_pooled
 from chronos_assets.predictors.zero_shot import open_backtester, zero_shot_recipe
 from chronos_assets.timeseries.arrays import Floats
 
@@ -117,15 +118,18 @@ def score(proxy: Proxy, origin: int, backtester: KeptBacktester) -> Scores:
     """Scores of the predictor that is learned before a window, in that window."""
     known, asked = windows_of(proxy, origin)
     recipe = zero_shot_recipe(proxy.horizon, proxy.seasons)
-    predictor = learn(past_windows(known, proxy.horizon, season=proxy.season), backtester, recipe)
-    made = backtester.forecast(asked).astype(np.float64)
+    past = past_windows(known, proxy.horizon, season=proxy.season)
+    tried, pooled = open_pooled(past, recipe)
+    predictor = learn(past, JoinedBacktester(backtester, tried) if tried else backtester, recipe, pooled=pooled)
+    every = JoinedBacktester(backtester, Backtester([pooled], proxy.seasons)) if pooled else backtester
+    made = every.forecast(asked).astype(np.float64)
     actuals = Actuals(np.stack([window.actual for window in asked]), np.array([window.scale for window in asked]))
     bounded = np.array([np.nanmin(window.history) >= 0 for window in asked])
 
     def cut_off(quantiles: Floats) -> Floats:
         return np.where(bounded[:, None, None], np.maximum(quantiles, 0.0), quantiles)
 
-    names = [member.name for member in backtester.members]
+    names = [member.name for member in every.members]
     traits = predictor.traits_of([window.history for window in asked])
     weights = predictor.weights_of_series([window.key for window in asked], traits)
     own = made[[names.index(name) for name in predictor.members]]

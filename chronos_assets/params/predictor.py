@@ -21,6 +21,7 @@ CHRONOS, TUNED = "chronos", "tuned"
 STATISTICAL = (
     "theta", "ets", "damped_trend", "autoregression", "seasonal_naive", "random_walk", "npts", "intermittent",
 )  # fmt: skip
+POOLED = "pooled"  # an autoregression that is fitted to all series of the data set
 # A regression on covariates, by who forecasts what it leaves.
 REGRESSION, REGRESSION_BASES = "regression", (TUNED, CHRONOS, "theta", "npts")
 
@@ -30,7 +31,7 @@ COVARIATES = "covariates"  # in place of a rate: the network reads covariates be
 RATES = ("1", *(f"mean{n}" for n in COARSE), *(f"fine{n}" for n in FINE), *(f"adjusted{n}" for n in ADJUSTED))
 
 MEMBER_NAMES = (
-    *(CHRONOS, TUNED, *STATISTICAL, REGRESSION),
+    *(CHRONOS, TUNED, *STATISTICAL, POOLED, REGRESSION),
     *(f"{name}/{rate}" for name in (CHRONOS, TUNED) for rate in (*RATES, COVARIATES)),
     *(f"{REGRESSION}/{name}" for name in REGRESSION_BASES),
 )
@@ -88,7 +89,7 @@ def _read_members(section: Section, key: str) -> tuple[str, ...] | None:
         return None
     for name in names:
         if name not in MEMBER_NAMES:
-            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL, REGRESSION))}"
+            listed = f"write some of {', '.join((CHRONOS, TUNED, *STATISTICAL, POOLED, REGRESSION))}"
             section.wrong(key, f"{name!r} is not a member", nearest(name, MEMBER_NAMES) or listed)
     if len(set(names)) < len(names):
         section.wrong(key, "a member is listed twice", "keep one of them")

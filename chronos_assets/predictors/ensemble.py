@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chronos_assets.models.quantiles import interpolate, mean_of_quantiles
+from chronos_assets.params.predictor import POOLED
 from chronos_assets.predictors.members.base import COVARIATE_REACH, LEVELS, MEDIAN, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import (
     checkpoint_of,
@@ -29,6 +30,7 @@ from chronos_assets.predictors.members.catalogue import (
 from chronos_assets.predictors.members.chronos import Chronos
 from chronos_assets.predictors.members.covariate_chronos import CovariateChronos
 from chronos_assets.predictors.members.covariate_regression import CovariateRegression
+from chronos_assets.predictors.members.pooled_autoregression import PooledAutoregression
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
@@ -42,22 +44,32 @@ _LARGEST = 1e290
 _STATISTICAL_REACH = 2048
 
 
-def open_member(name: str, forecasters: Mapping[str, Forecaster], regression: Regression | None = None) -> Member:
+def open_member(
+    name: str,
+    forecasters: Mapping[str, Forecaster],
+    regression: Regression | None = None,
+    pooled: PooledAutoregression | None = None,
+) -> Member:
     """The member of a name, with its checkpoint's forecaster.
 
     Args:
         name: see `members.catalogue`.
         forecasters: by checkpoint.
         regression: on covariates, for members that use it.
+        pooled: the member of that name.
 
     Raises:
-        ValueError: there is no such member, or it needs a regression. KeyError: its checkpoint is not among the forecasters.
+        ValueError: there is no such member, or its fit is missing. KeyError: its checkpoint is not among the forecasters.
     """
     base = residual_of(name)
     if base is not None:
         if regression is None:
             raise ValueError(f"member {name!r} needs a regression on covariates")
         return CovariateRegression(name, regression, open_member(base, forecasters))
+    if name == POOLED:
+        if pooled is None:
+            raise ValueError(f"member {name!r} needs its coefficients")
+        return pooled
     checkpoint = checkpoint_of(name)
     if checkpoint is None:
         return statistical_member(name)
@@ -96,7 +108,8 @@ class Ensemble:
         self.predictor = predictor.used()
         self.forecasters = {name: forecasters[name] for name in sorted(self.predictor.checkpoints)}
         self.members = tuple(
-            open_member(name, self.forecasters, self.predictor.regression) for name in self.predictor.members
+            open_member(name, self.forecasters, self.predictor.regression, self.predictor.pooled)
+            for name in self.predictor.members
         )
         self.calibration = self.predictor.calibration.widened(self.predictor.live_width)
         self.min_observations = max(1, min_observations)

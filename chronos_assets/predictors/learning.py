@@ -28,6 +28,7 @@ from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Covariates, Member
 from chronos_assets.predictors.members.catalogue import cost_of, untuned, without_covariates
 from chronos_assets.predictors.members.covariate_chronos import forms
+from chronos_assets.predictors.members.pooled_autoregression import PooledAutoregression
 from chronos_assets.predictors.members.regression import History, Regression
 from chronos_assets.predictors.predictor import Key, Predictor, Segment, Standing, rounded
 from chronos_assets.predictors.prior import prior_weights, votes
@@ -101,6 +102,7 @@ def learn(
     recipe: Recipe,
     *,
     regression: Regression | None = None,
+    pooled: PooledAutoregression | None = None,
     base: Mapping[str, str] | None = None,
     learned: Mapping[str, Any] | None = None,
     categories: Mapping[str, Mapping[str, str]] | None = None,
@@ -113,6 +115,7 @@ def learn(
         backtester: of the members that may be chosen.
         recipe: see `Recipe`.
         regression: that the finished predictor's members use; those of the backtester have one that knows less.
+        pooled: the finished predictor's, likewise.
         base: copied into the predictor.
         learned: likewise.
         categories: of the items, attribute -> item -> value; none if not given.
@@ -156,6 +159,7 @@ def learn(
             calibration,
             items,
             regression,
+            pooled=pooled,
             segments=segments,
             traits=effects,
             attributes=attributes,
@@ -393,12 +397,12 @@ class JoinedBacktester:
     """Two backtesters as one: members that forecasts of several as-ofs share, and those that were fitted for one of them.
 
     Args:
-        shared: see `Backtester`.
-        own: likewise.
+        shared: see `Backtester`; or several, joined.
+        own: see `Backtester`.
     """
 
-    def __init__(self, shared: Backtester, own: Backtester) -> None:
-        self.members = (*shared.members, *own.members)
+    def __init__(self, shared: Backtester | JoinedBacktester, own: Backtester) -> None:
+        self.members: tuple[Member, ...] = (*shared.members, *own.members)
         self._parts = (shared, own)
 
     def forecast(self, windows: Sequence[PastWindow]) -> Floats:

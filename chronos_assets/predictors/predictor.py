@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, OptimizationMetric
+from chronos_assets.params.predictor import DEFAULT_METRIC, METRICS, POOLED, OptimizationMetric
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.members.base import AttributeForm
 from chronos_assets.predictors.members.catalogue import checkpoint_of, reads_covariates, reads_natively, residual_of
+from chronos_assets.predictors.members.pooled_autoregression import PooledAutoregression
 from chronos_assets.predictors.members.regression import Regression
 from chronos_assets.predictors.traits import NAMES as TRAIT_NAMES
 from chronos_assets.predictors.traits import TraitEffects, traits_of
@@ -32,7 +33,7 @@ from chronos_assets.timeseries.arrays import Floats
 FILE = "predictor.json"
 BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 14  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 15  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 # Weights add up to 1 except for the digits that the file has. They are not corrected when it is read: what is read again and
 # again would differ in the last bit each time, and `selection.combine` divides by the sum.
@@ -87,6 +88,7 @@ class Predictor:
             (place of the dimension in a key, or name of the attribute, value) -> weights.
         traits: how weights follow from what a series looks like, whoever's they are; None where nothing was learned of it.
         regression: on covariates, which members named `regression/...` use; None without one.
+        pooled: the member of that name, fitted to the data set; None without it.
         attributes: that change over time, by name, where a network that reads covariates is a member; empty otherwise.
         base: reference and digest of the base model that members named `chronos/...` use; empty without one.
         learned: from what: source, windows, series, until, ...; shown, never read back by the code.
@@ -106,6 +108,7 @@ class Predictor:
     segments: Mapping[Segment, Floats] = field(default_factory=dict)
     traits: TraitEffects | None = None
     regression: Regression | None = None
+    pooled: PooledAutoregression | None = None
     attributes: Mapping[str, AttributeForm] = field(default_factory=dict)
     base: Mapping[str, str] = field(default_factory=dict)
     learned: Mapping[str, Any] = field(default_factory=dict)
@@ -123,6 +126,8 @@ class Predictor:
                 raise ValueError(f"weights {weights.tolist()} are not {len(self.members)} shares of 1")
         if self.regression is None and any(residual_of(member) is not None for member in self.members):
             raise ValueError("there is a member that needs a regression on covariates, and there is none")
+        if self.pooled is None and POOLED in self.members:
+            raise ValueError("there is a pooled autoregression among the members, and its coefficients are missing")
         if not 0 < self.live_width < float("inf"):
             raise ValueError(f"live_width is {self.live_width}: it must be above 0")
         if self.horizon < 1 or any(season < 2 for season in self.seasons):
@@ -215,6 +220,7 @@ class Predictor:
             segments={},
             traits=None,
             regression=self.regression if residual_of(member) is not None else None,
+            pooled=self.pooled if member == POOLED else None,
         )
 
     def used(self) -> Predictor:
@@ -226,6 +232,7 @@ class Predictor:
             self,
             members=members,
             regression=self.regression if any(residual_of(name) is not None for name in members) else None,
+            pooled=self.pooled if POOLED in members else None,
             attributes=self.attributes if any(reads_natively(name) for name in members) else {},
             weights=self.weights[kept],
             traits=self.traits.members(kept) if self.traits is not None else None,
@@ -273,6 +280,7 @@ class Predictor:
             **({"segments": self._segment_rows()} if self.segments else {}),
             **({"traits": self.traits.to_document(self.members)} if self.traits is not None else {}),
             **({"regression": self.regression.to_document()} if self.regression is not None else {}),
+            **({"pooled": self.pooled.to_document()} if self.pooled is not None else {}),
             **({"attributes": {name: vars(form) for name, form in self.attributes.items()}} if self.attributes else {}),
         }
 
@@ -344,6 +352,7 @@ class Predictor:
             },
             traits=TraitEffects.from_document(traits, members) if (traits := document.get("traits")) else None,
             regression=Regression.from_document(regression) if (regression := document.get("regression")) else None,
+            pooled=PooledAutoregression.from_document(pooled) if (pooled := document.get("pooled")) else None,
             attributes={name: AttributeForm(**form) for name, form in (document.get("attributes") or {}).items()},
             base=document["base"],
             learned=document["learned"],

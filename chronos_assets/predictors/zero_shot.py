@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.params.predictor import CHRONOS, COVARIATES, RATES, STATISTICAL, TUNED
+from chronos_assets.params.predictor import CHRONOS, COVARIATES, POOLED, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
 from chronos_assets.predictors.learning import (
@@ -25,6 +25,7 @@ from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.catalogue import rate_of, regression_names, untuned
 from chronos_assets.predictors.members.covariate_chronos import readable
 from chronos_assets.predictors.members.regression import History, Regression, fit_regression
+from chronos_assets.predictors.pooled_backtests import open_pooled
 from chronos_assets.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -124,12 +125,16 @@ def learn_predictor(
     if trained_until is not None and not all(untuned(name) in names for name in names):
         windows = [window for window in windows if not window.begins_by(trained_until)]
     regressions, regression = _regressions(windows, histories, forecasters, recipe, wanted)
-    tried = JoinedBacktester(shared, regressions) if regressions is not None else shared
+    autoregression, pooled = open_pooled(windows, recipe) if not wanted or POOLED in wanted else (None, None)
+    tried: Backtester | JoinedBacktester = shared
+    for own in (regressions, autoregression):
+        tried = JoinedBacktester(tried, own) if own is not None else tried
     return learn(
         windows,
         tried if trained_until is None else StandIns(tried, trained_until),
         recipe,
         regression=regression,
+        pooled=pooled,
         base={"reference": base.reference, "digest": base.digest} if base is not None else {},
         learned=learned,
         categories=categories,

@@ -8,6 +8,7 @@ from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
 from chronos_assets.predictors.members.damped_trend import DampedTrend
 from chronos_assets.predictors.members.exponential_smoothing import ExponentialSmoothing
 from chronos_assets.predictors.members.intermittent import Intermittent
+from chronos_assets.predictors.members.pooled_autoregression import fit_pooled
 from chronos_assets.predictors.members.random_walk import RandomWalk
 from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
@@ -82,7 +83,9 @@ def test_an_autoregression_returns_to_its_level_and_never_leaves_what_the_series
     assert explosive[-1] < far.max() <= explosive[-1] + 1.26 * 12 / 10 * (explosive[-1] - explosive[-11])
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
+@pytest.mark.parametrize(
+    "member", [*MEMBERS, fit_pooled([*some_series(3), *some_series(4)], 8, SEASONS)], ids=lambda member: member.name
+)
 def test_a_forecast_depends_on_nothing_but_its_series(member):
     series = [*some_series(), *some_series(1), *some_series(2)]
     together = member.forecast(Contexts(series, 10, SEASONS))

@@ -2,8 +2,9 @@
 
 A statistical member is named by itself; a Chronos one is `chronos` with its rate: `chronos/1`, `chronos/mean4`,
 `chronos/fine2`, `chronos/adjusted24`, and `tuned/...` for a checkpoint that was trained on the user's data; where the network
-itself reads covariates, with that: `chronos/covariates`. A regression on covariates is named with who forecasts what it leaves:
-`regression/theta`, `regression/npts`, `regression/chronos`, `regression/tuned`.
+itself reads covariates, with that: `chronos/covariates`. The autoregression that is fitted to all series together is `pooled`.
+A regression on covariates is named with who forecasts what it leaves: `regression/theta`, `regression/npts`,
+`regression/chronos`, `regression/tuned`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from chronos_assets.params.predictor import CHRONOS, COVARIATES, RATES, REGRESSION, REGRESSION_BASES, STATISTICAL, TUNED
+from chronos_assets.params.predictor import (
+    CHRONOS,
+    COVARIATES,
+    POOLED,
+    RATES,
+    REGRESSION,
+    REGRESSION_BASES,
+    STATISTICAL,
+    TUNED,
+)
 from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.damped_trend import DampedTrend
@@ -60,11 +70,11 @@ def checkpoint_of(name: str) -> str | None:
     base = residual_of(name)
     if base is not None:
         return checkpoint_of(base)
-    if name in _STATISTICAL:
+    if name in _STATISTICAL or name == POOLED:
         return None
     match = _NAME.fullmatch(name)
     if match is None or match[2] not in (*RATES, COVARIATES):
-        raise ValueError(f"there is no member {name!r}: there are {', '.join(known_names())}")
+        raise ValueError(f"there is no member {name!r}: there are {', '.join((*known_names(), POOLED))}")
     return match[1]
 
 
@@ -118,7 +128,7 @@ def rate_of(name: str) -> tuple[int, int, bool]:
 
 
 def known_names() -> tuple[str, ...]:
-    """Every member's name, of the base model at every rate."""
+    """Every member's name that needs no fit, of the base model at every rate."""
     return (*(f"{CHRONOS}/{rate}" for rate in RATES), *STATISTICAL)
 
 

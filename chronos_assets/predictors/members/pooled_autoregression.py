@@ -1,0 +1,259 @@
+"""An autoregression with the same coefficients for all series of a data set: fitting it, its forecasts, its JSON.
+
+Series of one data set often go on alike: growth is damped as fast, levels return as slowly, and what a dozen values of one
+series can't tell, those of all together can. Montero-Manso & Hyndman (International Journal of Forecasting 2021) show that such
+a global linear model can do whatever local ones do, and needs fewer observations of each series for it.
+
+A series is seasonally adjusted (`seasons`), in logarithms where it is positive, and measured from its last value in units of
+its mean step. By how much it changes in so many periods follows from its latest values, its mean growth so far, and the means
+of some stretches before: a ridge regression for each step of the horizon, on the latest origins of all series. Changes far
+out of the usual are moved in, so that one break doesn't rule the coefficients. Bands are the pooled errors, as wide as a
+series' own errors of late say.
+
+Here belongs the arithmetic; when it is fitted to what is decided in `predictors.zero_shot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_assets.models.quantiles import normal_scores
+from chronos_assets.params.predictor import POOLED
+from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
+from chronos_assets.predictors.members.seasons import Adjusted, adjust
+from chronos_assets.timeseries.arrays import Booleans, Floats
+
+LEAST_SERIES = 8
+_LATEST_VALUES, _STRETCHES = 4, 3  # that a forecast follows from
+_SHORTEST_STRETCH, _LONGEST_STRETCH = 4, 24  # periods; a season in between
+_ORIGINS = 96  # latest of each series that coefficients are fitted to
+_OWN_ORIGINS = 64  # that a series' own errors are measured on
+_OWN_STEPS = (0, 2)  # of the horizon, likewise
+_OWN_PRIOR = 8.0  # errors of the typical size that own ones are averaged with
+_WARM = 4  # observations before the first origin
+_RIDGE = 1.0  # origins that say that nothing follows from anything
+_FARTHEST = 6.0  # times the median absolute change that is believed
+_LEAST_ORIGINS = 20  # and two for each coefficient
+_LEAST_FOR_QUANTILES = 150  # errors; the bands of fewer are normal
+_MOST_GROWTH = 3.0  # times the range of a series, in logarithms, that it may rise above its largest value
+_TINY = 1e-9
+_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class PooledAutoregression(PanelMember):
+    """See the module.
+
+    Attributes:
+        stretch: periods of each of the earlier stretches.
+        coefficients: of each step of the horizon, (H, coefficients); the steps after it have those of the last one.
+        errors: their quantiles in units of a series' mean step, (H, LEVELS).
+        sizes: means of their absolute values, (H,).
+        name: see `Member.name`.
+    """
+
+    stretch: int
+    coefficients: Floats
+    errors: Floats
+    sizes: Floats
+    name: str = POOLED
+
+    def __post_init__(self) -> None:
+        steps = len(self.coefficients)
+        if self.coefficients.shape != (steps, _LATEST_VALUES + 1 + _STRETCHES) or self.errors.shape != (
+            steps,
+            len(LEVELS),
+        ):
+            raise ValueError("a pooled autoregression needs coefficients and quantiles of its errors for each step")
+        if not steps or self.sizes.shape != (steps,) or not (self.sizes > 0).all() or self.stretch < 1:
+            raise ValueError("a pooled autoregression needs a size of its errors above 0 for each step, and a stretch")
+        if not all(np.isfinite(values).all() for values in (self.coefficients, self.errors, self.sizes)):
+            raise ValueError("a pooled autoregression needs finite numbers")
+
+    def to_document(self) -> dict[str, Any]:
+        """The numbers as JSON values."""
+        return {
+            "stretch": self.stretch,
+            "coefficients": _digits(self.coefficients),
+            "errors": _digits(self.errors),
+            "sizes": _digits(self.sizes),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> PooledAutoregression:
+        """The reverse of `to_document`. Raises ValueError, KeyError or TypeError where it is none."""
+        coefficients, errors, sizes = (
+            np.array(document[name], dtype=np.float64) for name in ("coefficients", "errors", "sizes")
+        )
+        return cls(int(document["stretch"]), coefficients, errors, sizes)
+
+    def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
+        steps = np.minimum(np.arange(contexts.horizon), len(self.coefficients) - 1)
+        growth = np.sqrt((np.arange(contexts.horizon) + 1) / (steps + 1))
+        for panel in contexts.panels:
+            adjusted = adjust(panel, contexts.seasons, contexts.horizon)
+            scaled = _Scaled.of(panel, adjusted)
+            origin = np.array([panel.width])
+            centre = np.zeros((len(panel.rows), contexts.horizon))
+            for place, regressor in enumerate(scaled.regressors(origin, self.stretch)):
+                centre += regressor * self.coefficients[steps, place]
+            width = self._own_width(scaled)[:, None] * growth
+            quantiles = centre[:, :, None] + width[:, :, None] * self.errors[steps]
+            yield panel, adjusted.restore(scaled.restore(quantiles))
+
+    def _own_width(self, scaled: _Scaled) -> Floats:
+        """How many times as large as the pooled ones the latest errors of each series were, (n,)."""
+        origins = scaled.origins(_OWN_ORIGINS)
+        found = list(scaled.regressors(origins, self.stretch))
+        total = np.full(len(scaled.series), _OWN_PRIOR)
+        count = total.copy()
+        for step in sorted({min(step, len(self.sizes) - 1) for step in _OWN_STEPS}):
+            change, known = scaled.changes(origins, step)
+            for place, regressor in enumerate(found):
+                change = change - regressor * self.coefficients[step, place]
+            total += row_sum(np.where(known, np.abs(change), 0.0)) / self.sizes[step]
+            count += known.sum(axis=1)
+        return np.asarray(total / count)
+
+
+@dataclass(frozen=True)
+class _Scaled:
+    """A panel as the regression reads it.
+
+    Attributes:
+        series: seasonally adjusted, in logarithms where positive, less the last value, in units of the mean step, (n, width).
+        first: column of the first observation, (n,).
+        last: value that was taken off; unit: see `series`; both (n,), the unit NaN where a series is too short or doesn't move.
+        logarithms: whether they are some, (n,).
+    """
+
+    series: Floats
+    first: NDArray[np.int64]
+    last: Floats
+    unit: Floats
+    logarithms: Booleans
+
+    @classmethod
+    def of(cls, panel: Panel, adjusted: Adjusted) -> _Scaled:
+        lowest = np.minimum(panel.values.min(axis=1), adjusted.values.min(axis=1))
+        logarithms = lowest > 0
+        series = np.log(np.where(logarithms[:, None], adjusted.values, 1.0))
+        series = np.where(logarithms[:, None], series, adjusted.values)
+        mean_step = row_sum(np.abs(np.diff(series, axis=1))) / np.maximum(panel.lengths - 1, 1)
+        able = (panel.lengths >= _WARM) & (mean_step > _TINY * np.maximum(np.abs(series).max(axis=1), _TINY))
+        unit = np.where(able, mean_step, np.nan)
+        last = series[:, -1].copy()
+        scaled = (series - last[:, None]) / np.where(able, mean_step, 1.0)[:, None]
+        return cls(scaled, panel.first, last, unit, logarithms)
+
+    @property
+    def able(self) -> Booleans:
+        """Which series can be forecast, (n,)."""
+        return np.isfinite(self.unit)
+
+    def origins(self, most: int) -> NDArray[np.int64]:
+        """The latest origins that a step is known after, as numbers of columns before them."""
+        width = self.series.shape[1]
+        return np.arange(max(_WARM, width - most), width)
+
+    def regressors(self, origins: NDArray[np.int64], stretch: int) -> Iterator[Floats]:
+        """What a change follows from, each (n, origins): 1, differences from the last value before an origin, the mean step."""
+        before = _LATEST_VALUES + _STRETCHES * stretch
+        padded = np.concatenate([np.repeat(self.series[:, :1], before, axis=1), self.series], axis=1)
+        sums = np.concatenate([np.zeros((len(padded), 1)), np.cumsum(padded, axis=1)], axis=1)
+        ends = origins + before
+        last = padded[:, ends - 1]
+        yield np.ones_like(last)
+        for back in range(2, _LATEST_VALUES + 1):
+            yield padded[:, ends - back] - last
+        since = np.maximum(origins - 1 - self.first[:, None], 1)
+        yield (last - self.series[np.arange(len(last)), self.first][:, None]) / since
+        for number in range(_STRETCHES):
+            end = ends - _LATEST_VALUES - number * stretch
+            yield (sums[:, end] - sums[:, end - stretch]) / stretch - last
+
+    def changes(self, origins: NDArray[np.int64], step: int) -> tuple[Floats, Booleans]:
+        """By how much series have changed so many periods after each origin, (n, origins), and where that is known."""
+        width = self.series.shape[1]
+        change = self.series[:, np.minimum(origins + step, width - 1)] - self.series[:, origins - 1]
+        known = (origins >= self.first[:, None] + _WARM) & (origins + step < width) & self.able[:, None]
+        return change, known
+
+    def restore(self, quantiles: Floats) -> Floats:
+        """Quantiles (n, horizon, Q) in units of the adjusted series; NaN of series that can't be forecast."""
+        made = self.last[:, None, None] + self.unit[:, None, None] * quantiles
+        unit = np.where(self.able, self.unit, 0.0)
+        high, low = (bound * unit + self.last for bound in (self.series.max(axis=1), self.series.min(axis=1)))
+        most = np.where(self.logarithms, high + _MOST_GROWTH * (high - low) + 1, 0.0)[:, None, None]
+        return np.where(self.logarithms[:, None, None], np.exp(np.minimum(made, most)), made)
+
+
+def fit_pooled(histories: Sequence[Floats], horizon: int, seasons: tuple[int, ...]) -> PooledAutoregression | None:
+    """The autoregression that all these series share; None where they are too few, or too short.
+
+    Args:
+        histories: of the series, (T,), up to what may be known; NaN where nothing was observed.
+        horizon: steps that it gets coefficients for.
+        seasons: candidate seasons in periods.
+    """
+    stretch = int(np.clip(min(seasons, default=1), _SHORTEST_STRETCH, _LONGEST_STRETCH))
+    regressors: list[Floats] = []
+    changes: list[Floats] = []
+    series = 0
+    for panel in Contexts(histories, horizon, seasons).panels:
+        scaled = _Scaled.of(panel, adjust(panel, seasons, horizon))
+        origins = scaled.origins(_ORIGINS)
+        found = np.stack(list(scaled.regressors(origins, stretch)))
+        of_steps = [scaled.changes(origins, step) for step in range(horizon)]
+        known = of_steps[0][1]
+        series += int(known.any(axis=1).sum())
+        regressors.append(found[:, known])
+        changes.append(np.stack([np.where(there, change, np.nan)[known] for change, there in of_steps]))
+    if series < LEAST_SERIES:
+        return None
+    every, after = np.concatenate(regressors, axis=1), np.concatenate(changes, axis=1)
+    steps = [_fit_step(every, of_step) for of_step in after]
+    if any(step is None for step in steps):
+        return None
+    coefficients, errors, sizes = (np.array(parts) for parts in zip(*(step for step in steps if step), strict=True))
+    return PooledAutoregression.from_document(PooledAutoregression(stretch, coefficients, errors, sizes).to_document())
+
+
+def _fit_step(regressors: Floats, changes: Floats) -> tuple[Floats, Floats, float] | None:
+    """Coefficients (K,), quantiles of the errors (LEVELS,), and their mean size, of one step; None from too little.
+
+    Args:
+        regressors: (K, origins).
+        changes: (origins,), NaN where unknown.
+    """
+    known = np.isfinite(changes)
+    given, change = np.ascontiguousarray(regressors[:, known]), changes[known]
+    count, number = change.size, len(given)
+    if count < _LEAST_ORIGINS + 2 * number:
+        return None
+    limit = _FARTHEST * float(np.median(np.abs(change)))
+    believed = np.clip(change, -limit, limit)
+    # Sum by sum, not by BLAS: the same bytes on every machine, with any number of threads.
+    inner = np.array([[float(row_sum(one * other)) for other in given] for one in given])
+    outer = np.array([float(row_sum(one * believed)) for one in given])
+    coefficients = np.linalg.solve(inner + _RIDGE * np.eye(number), outer)
+    made = np.zeros_like(change)
+    for weight, regressor in zip(coefficients, given, strict=True):
+        made += weight * regressor
+    errors = (change - made) * np.sqrt(count / (count - number))
+    size = float(np.abs(errors).mean())
+    if not size > _TINY:
+        return None
+    if count < _LEAST_FOR_QUANTILES:
+        return coefficients, np.asarray(errors.std() * normal_scores(LEVELS)), size
+    return coefficients, np.quantile(errors, LEVELS), size
+
+
+def _digits(values: Floats) -> Any:
+    """Numbers with as many digits as the file has."""
+    return np.vectorize(lambda value: float(f"{value:.{_DIGITS}g}"))(values).tolist()
