@@ -380,7 +380,12 @@ def test_keys_without_a_meaning_here_are_accepted_and_reported(path: str) -> Non
 
 @pytest.mark.parametrize(
     ("algorithm", "members"),
-    [("ETS", ("ets",)), ("NPTS", ("npts",)), ("ARIMA", ("autoregression",)), ("CNN-QR", ("chronos", "tuned"))],
+    [
+        ("ETS", ("ets", "log_ets")),
+        ("NPTS", ("npts",)),
+        ("ARIMA", ("autoregression",)),
+        ("CNN-QR", ("chronos", "tuned", "pooled")),
+    ],
 )
 def test_an_algorithm_of_the_service_is_answered_by_the_nearest_members(
     algorithm: str, members: tuple[str, ...]

@@ -19,7 +19,7 @@ DEFAULT_METRIC: OptimizationMetric = "AverageWeightedQuantileLoss"
 # The base model, and the checkpoint that was tuned on the user's data: each at several sampling rates.
 CHRONOS, TUNED = "chronos", "tuned"
 STATISTICAL = (
-    "theta", "ets", "damped_trend", "autoregression", "seasonal_naive", "random_walk", "npts", "intermittent",
+    "theta", "ets", "log_ets", "damped_trend", "autoregression", "seasonal_naive", "random_walk", "npts", "intermittent",
 )  # fmt: skip
 POOLED = "pooled"  # an autoregression that is fitted to all series of the data set
 # A regression on covariates, by who forecasts what it leaves.
@@ -53,12 +53,12 @@ _WORDS = {
 
 # The service's algorithms, by the last part of their ARN, and what stands nearest to each.
 ALGORITHMS = {
-    "ETS": ("ets",),
+    "ETS": ("ets", "log_ets"),
     "NPTS": ("npts",),
     "ARIMA": ("autoregression",),
     "Prophet": ("chronos/adjusted1", "theta"),
-    "Deep_AR_Plus": (CHRONOS, TUNED),
-    "CNN-QR": (CHRONOS, TUNED),
+    "Deep_AR_Plus": (CHRONOS, TUNED, POOLED),  # which are fitted to all series together, too
+    "CNN-QR": (CHRONOS, TUNED, POOLED),
 }
 _ARN = "arn:aws:forecast:::algorithm/"
 
@@ -93,6 +93,10 @@ def _read_members(section: Section, key: str) -> tuple[str, ...] | None:
             section.wrong(key, f"{name!r} is not a member", nearest(name, MEMBER_NAMES) or listed)
     if len(set(names)) < len(names):
         section.wrong(key, "a member is listed twice", "keep one of them")
+    if names == [POOLED]:
+        section.wrong(
+            key, "where series are few or short there is no such member", 'write for example ["pooled", "theta"]'
+        )
     return tuple(names)
 
 

@@ -20,6 +20,7 @@ from chronos_assets_tests.predictors.theta_reference import theta
 MEMBERS = (
     Theta(),
     ExponentialSmoothing(),
+    ExponentialSmoothing("log_ets", logarithms=True),
     DampedTrend(),
     Autoregression(),
     SeasonalNaive(),
@@ -58,6 +59,19 @@ def test_exponential_smoothing_is_the_recipe():
     made = ExponentialSmoothing().forecast(Contexts(series, 12))
     for values, quantiles in zip(series, made, strict=True):
         assert np.allclose(quantiles, ets(values, 12, LEVELS), rtol=1e-6, atol=1e-6 * (1 + np.abs(values).max()))
+
+
+def test_exponential_smoothing_in_logarithms_is_that_of_the_logarithms():
+    series = [np.exp(0.1 * values) for values in some_series() if len(values) > 2 and np.ptp(values) > 0]
+    member = ExponentialSmoothing("log_ets", logarithms=True)
+    made = member.forecast(Contexts(series, 12))
+    expected = np.exp(ExponentialSmoothing().forecast(Contexts([np.log(values) for values in series], 12)))
+    limit = np.array([np.exp(1) * values.max() * (values.max() / values.min()) ** 2 for values in series])
+    assert np.allclose(made, np.minimum(expected, limit[:, None, None]))
+    growing = 1.05 ** np.arange(40.0)
+    ahead = member.forecast(Contexts([growing], 12))[0, :, MEDIAN]
+    assert np.allclose(ahead, 1.05 ** np.arange(40, 52), rtol=0.05)
+    assert np.isnan(member.forecast(Contexts([growing - 1], 12))).all()
 
 
 def test_a_random_walk_stays_where_it_is_and_its_band_grows_with_the_root_of_time():
@@ -101,9 +115,10 @@ def test_quantiles_are_in_order_and_scale_with_the_series(member):
     known = np.isfinite(made).all(axis=(1, 2))
     assert (np.diff(made[known], axis=2) >= -1e-9).all()
     if member.name != "intermittent":  # which is for counts alone
-        assert known.all()
+        positive = np.array([values.min() > 0 for values in series])
+        assert np.array_equal(known, positive | (member.name != "log_ets"))
         thrice = member.forecast(Contexts([3 * values for values in series], 10, SEASONS))
-        assert np.allclose(thrice, 3 * made, rtol=1e-6, atol=1e-6)
+        assert np.allclose(thrice, 3 * made, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)

@@ -10,7 +10,8 @@ A regression on covariates is named with who forecasts what it leaves: `regressi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from chronos_assets.params.predictor import (
     CHRONOS,
@@ -32,9 +33,10 @@ from chronos_assets.predictors.members.recent_values import RecentValues
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.members.theta import Theta
 
-_STATISTICAL: Mapping[str, type] = {
+_STATISTICAL: Mapping[str, Callable[[], Member]] = {
     "theta": Theta,
     "ets": ExponentialSmoothing,
+    "log_ets": partial(ExponentialSmoothing, "log_ets", logarithms=True),
     "damped_trend": DampedTrend,
     "autoregression": Autoregression,
     "seasonal_naive": SeasonalNaive,
@@ -57,8 +59,7 @@ def statistical_members() -> list[Member]:
 
 def statistical_member(name: str) -> Member:
     """The member of a name. Raises KeyError where there is none."""
-    member: Member = _STATISTICAL[name]()
-    return member
+    return _STATISTICAL[name]()
 
 
 def checkpoint_of(name: str) -> str | None:
