@@ -19,8 +19,9 @@ import numpy as np
 
 from chronos_assets.models.quantiles import normal_scores
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
-from chronos_assets.predictors.members.seasons import Adjusted, adjust
-from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
+from chronos_assets.predictors.members.logarithms import Logarithms
+from chronos_assets.predictors.members.seasons import adjust
+from chronos_assets.timeseries.arrays import Floats, Integers
 
 _ALPHAS = (0.1, 0.3, 0.5, 0.75, 1.0)
 _SHARES = (0.05, 0.2, 0.5)  # of alpha: the smoothing of the trend
@@ -33,7 +34,6 @@ _PARAMETERS = np.where(_GRID[:, 1] == 0, 2, np.where(_GRID[:, 2] < 1, 5, 4))
 _FIRST = 6  # observations that level and trend start from
 _WARM = 2  # of them, errors of which don't count
 _LEAST = 1e-300
-_MOST_GROWTH = 2.0  # times the range of a series, in logarithms, that it may rise above its largest value
 _MOST_WORSE = 60.0  # points of the criterion; what is worse weighs nothing
 
 
@@ -43,7 +43,7 @@ class ExponentialSmoothing(PanelMember):
 
     Attributes:
         name: see `Member.name`.
-        logarithms: whether the adjusted series is read in them; series that aren't positive have no forecast then.
+        logarithms: whether series are read in them; series that aren't positive have no forecast then.
     """
 
     name: str = "ets"
@@ -53,10 +53,9 @@ class ExponentialSmoothing(PanelMember):
         scores = normal_scores(LEVELS)
         ahead, growth = _ahead(contexts.horizon)
         for panel in contexts.panels:
-            adjusted = adjust(panel, contexts.seasons, contexts.horizon)
-            able = _positive(panel, adjusted) if self.logarithms else np.ones(len(panel.rows), dtype=bool)
-            values = _logarithms(adjusted.values, able) if self.logarithms else adjusted.values
-            squared, level, trend = _smooth(values, panel)
+            logarithms = Logarithms.of(panel) if self.logarithms else None
+            adjusted = adjust(logarithms.panel if logarithms else panel, contexts.seasons, contexts.horizon)
+            squared, level, trend = _smooth(adjusted.values, panel)
             count = np.maximum(panel.lengths - _WARM, 1)
             weights = _weights(squared, count)
             carried = weights * trend
@@ -66,21 +65,10 @@ class ExponentialSmoothing(PanelMember):
             for step in range(contexts.horizon):
                 centre[:, step] = row_sum(weights * level) + row_sum(carried * ahead[step])
                 spread[:, step] = np.sqrt(row_sum(variances * growth[step]))
-            quantiles = centre[:, :, None] + spread[:, :, None] * scores
-            if self.logarithms:
-                high, low = values.max(axis=1), values.min(axis=1)
-                most = high + _MOST_GROWTH * (high - low) + 1
-                quantiles = np.exp(np.minimum(quantiles, most[:, None, None]))
-            yield panel, np.where(able[:, None, None], adjusted.restore(quantiles), np.nan)
-
-
-def _positive(panel: Panel, adjusted: Adjusted) -> Booleans:
-    """Which series are positive with their season and without it, (n,)."""
-    return np.asarray(np.minimum(panel.values.min(axis=1), adjusted.values.min(axis=1)) > 0)
-
-
-def _logarithms(values: Floats, able: Booleans) -> Floats:
-    return np.asarray(np.log(np.where(able[:, None], values, 1.0)))
+            quantiles = adjusted.restore(centre[:, :, None] + spread[:, :, None] * scores)
+            if logarithms:
+                quantiles = np.where(logarithms.positive[:, None, None], logarithms.restore(quantiles), np.nan)
+            yield panel, quantiles
 
 
 def _ahead(horizon: int) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ Series of one data set often go on alike: growth is damped as fast, levels retur
 series can't tell, those of all together can. Montero-Manso & Hyndman (International Journal of Forecasting 2021) show that such
 a global linear model can do whatever local ones do, and needs fewer observations of each series for it.
 
-A series is seasonally adjusted (`seasons`), in logarithms where it is positive, and measured from its last value in units of
+A series is in logarithms where it is positive, seasonally adjusted (`seasons`), and measured from its last value in units of
 its mean step. By how much it changes in so many periods follows from its latest values, its mean growth so far, and the means
 of some stretches before: a ridge regression for each step of the horizon, on the latest origins of all series. Changes far
 out of the usual are moved in, so that one break doesn't rule the coefficients. Bands are the pooled errors, as wide as a
@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from chronos_assets.models.quantiles import normal_scores
 from chronos_assets.params.predictor import POOLED
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
-from chronos_assets.predictors.members.seasons import Adjusted, adjust
+from chronos_assets.predictors.members.logarithms import Logarithms
+from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Booleans, Floats
 
 LEAST_SERIES = 8
@@ -40,7 +41,6 @@ _RIDGE = 1.0  # origins that say that nothing follows from anything
 _FARTHEST = 6.0  # times the median absolute change that is believed
 _LEAST_ORIGINS = 20  # and two for each coefficient
 _LEAST_FOR_QUANTILES = 150  # errors; the bands of fewer are normal
-_MOST_GROWTH = 3.0  # times the range of a series, in logarithms, that it may rise above its largest value
 _TINY = 1e-9
 _DIGITS = 8
 
@@ -96,15 +96,16 @@ class PooledAutoregression(PanelMember):
         steps = np.minimum(np.arange(contexts.horizon), len(self.coefficients) - 1)
         growth = np.sqrt((np.arange(contexts.horizon) + 1) / (steps + 1))
         for panel in contexts.panels:
-            adjusted = adjust(panel, contexts.seasons, contexts.horizon)
-            scaled = _Scaled.of(panel, adjusted)
+            logarithms = Logarithms.of(panel)
+            adjusted = adjust(logarithms.panel, contexts.seasons, contexts.horizon)
+            scaled = _Scaled.of(panel, adjusted.values)
             origin = np.array([panel.width])
             centre = np.zeros((len(panel.rows), contexts.horizon))
             for place, regressor in enumerate(scaled.regressors(origin, self.stretch)):
                 centre += regressor * self.coefficients[steps, place]
             width = self._own_width(scaled)[:, None] * growth
             quantiles = centre[:, :, None] + width[:, :, None] * self.errors[steps]
-            yield panel, adjusted.restore(scaled.restore(quantiles))
+            yield panel, logarithms.restore(adjusted.restore(scaled.restore(quantiles)))
 
     def _own_width(self, scaled: _Scaled) -> Floats:
         """How many times as large as the pooled ones the latest errors of each series were, (n,)."""
@@ -126,30 +127,24 @@ class _Scaled:
     """A panel as the regression reads it.
 
     Attributes:
-        series: seasonally adjusted, in logarithms where positive, less the last value, in units of the mean step, (n, width).
+        series: less the last value, in units of the mean step, (n, width).
         first: column of the first observation, (n,).
         last: value that was taken off; unit: see `series`; both (n,), the unit NaN where a series is too short or doesn't move.
-        logarithms: whether they are some, (n,).
     """
 
     series: Floats
     first: NDArray[np.int64]
     last: Floats
     unit: Floats
-    logarithms: Booleans
 
     @classmethod
-    def of(cls, panel: Panel, adjusted: Adjusted) -> _Scaled:
-        lowest = np.minimum(panel.values.min(axis=1), adjusted.values.min(axis=1))
-        logarithms = lowest > 0
-        series = np.log(np.where(logarithms[:, None], adjusted.values, 1.0))
-        series = np.where(logarithms[:, None], series, adjusted.values)
+    def of(cls, panel: Panel, series: Floats) -> _Scaled:
         mean_step = row_sum(np.abs(np.diff(series, axis=1))) / np.maximum(panel.lengths - 1, 1)
         able = (panel.lengths >= _WARM) & (mean_step > _TINY * np.maximum(np.abs(series).max(axis=1), _TINY))
         unit = np.where(able, mean_step, np.nan)
         last = series[:, -1].copy()
         scaled = (series - last[:, None]) / np.where(able, mean_step, 1.0)[:, None]
-        return cls(scaled, panel.first, last, unit, logarithms)
+        return cls(scaled, panel.first, last, unit)
 
     @property
     def able(self) -> Booleans:
@@ -185,12 +180,8 @@ class _Scaled:
         return change, known
 
     def restore(self, quantiles: Floats) -> Floats:
-        """Quantiles (n, horizon, Q) in units of the adjusted series; NaN of series that can't be forecast."""
-        made = self.last[:, None, None] + self.unit[:, None, None] * quantiles
-        unit = np.where(self.able, self.unit, 0.0)
-        high, low = (bound * unit + self.last for bound in (self.series.max(axis=1), self.series.min(axis=1)))
-        most = np.where(self.logarithms, high + _MOST_GROWTH * (high - low) + 1, 0.0)[:, None, None]
-        return np.where(self.logarithms[:, None, None], np.exp(np.minimum(made, most)), made)
+        """Quantiles (n, horizon, Q) of what was read from those in units; NaN of series that can't be forecast."""
+        return np.asarray(self.last[:, None, None] + self.unit[:, None, None] * quantiles)
 
 
 def fit_pooled(histories: Sequence[Floats], horizon: int, seasons: tuple[int, ...]) -> PooledAutoregression | None:
@@ -206,7 +197,7 @@ def fit_pooled(histories: Sequence[Floats], horizon: int, seasons: tuple[int, ..
     changes: list[Floats] = []
     series = 0
     for panel in Contexts(histories, horizon, seasons).panels:
-        scaled = _Scaled.of(panel, adjust(panel, seasons, horizon))
+        scaled = _Scaled.of(panel, adjust(Logarithms.of(panel).panel, seasons, horizon).values)
         origins = scaled.origins(_ORIGINS)
         found = np.stack(list(scaled.regressors(origins, stretch)))
         of_steps = [scaled.changes(origins, step) for step in range(horizon)]
