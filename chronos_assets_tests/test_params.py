@@ -404,7 +404,7 @@ def test_the_predictors_options_are_read_back_and_wrong_ones_named() -> None:
     params = parse_params(document(Chronos__Predictor=options, Predictor__OptimizationMetric="MASE"))
     assert params.predictor == PredictorParams(("theta",), False, 4, 3.5, "MASE")
     assert parse_params(to_document(params)) == params
-    with pytest.raises(ParamsError, match='write for example \["pooled", "theta"\]'):
+    with pytest.raises(ParamsError, match=r'write for example \["pooled", "theta"\]'):
         parse_params(document(Chronos__Predictor={"Members": ["pooled"]}))
     wrong = {"Members": ["thetta"], "PerItem": "no", "BacktestWindows": 0, "MaxCost": -1, "Nonsense": 1}
     with pytest.raises(ParamsError) as caught:

@@ -66,12 +66,19 @@ def test_exponential_smoothing_in_logarithms_is_that_of_the_logarithms():
     member = ExponentialSmoothing("log_ets", logarithms=True)
     made = member.forecast(Contexts(series, 12))
     expected = np.exp(ExponentialSmoothing().forecast(Contexts([np.log(values) for values in series], 12)))
-    limit = np.array([np.exp(1) * values.max() * (values.max() / values.min()) ** 2 for values in series])
-    assert np.allclose(made, np.minimum(expected, limit[:, None, None]))
+    limit = []
+    for values in series:
+        third = len(values) // 3
+        trend = (np.log(values[-third:]).mean() - np.log(values[:third]).mean()) / (len(values) - third)
+        growth = np.minimum(np.exp(2 * max(trend, 0.0) * np.arange(1, 13)), values.max() / values.min())
+        limit.append(np.exp(1) * values.max() * growth)
+    assert np.allclose(made, np.minimum(expected, np.array(limit)[:, :, None]))
     growing = 1.05 ** np.arange(40.0)
     ahead = member.forecast(Contexts([growing], 12))[0, :, MEDIAN]
     assert np.allclose(ahead, 1.05 ** np.arange(40, 52), rtol=0.05)
     assert np.isnan(member.forecast(Contexts([growing - 1], 12))).all()
+    stand_ins = np.where(np.arange(40) % 5 < 2, 0.01, 100.0)  # of zeros, which have no logarithm
+    assert member.forecast(Contexts([stand_ins], 12)).max() < 1000
 
 
 def test_a_random_walk_stays_where_it_is_and_its_band_grows_with_the_root_of_time():

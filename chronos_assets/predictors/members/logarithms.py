@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.members.base import Panel
+from chronos_assets.predictors.members.base import Panel, row_sum
 from chronos_assets.timeseries.arrays import Booleans, Floats
 
-_MOST_GROWTH = 2.0  # times the range of a series, in logarithms, that it may rise above its largest value
+# In logarithms, how far a series may rise above its largest value: so much, and so many times its trend, but its range at most.
+_MOST_RISE, _MOST_GROWTH = 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,23 @@ class Logarithms:
 
     def restore(self, quantiles: Floats) -> Floats:
         """Quantiles (n, horizon, Q) of the series themselves, in which growth is bounded."""
-        most = 1 - _MOST_GROWTH * np.where(self.positive, self.panel.values.min(axis=1), 0.0)
-        grown = np.exp(np.minimum(quantiles, most[:, None, None]) + self.largest[:, None, None])
+        ahead = np.arange(quantiles.shape[1]) + 1
+        growth = _MOST_GROWTH * np.maximum(self._trend, 0.0)[:, None] * ahead
+        spread = np.where(self.positive, -self.panel.values.min(axis=1), 0.0)
+        most = _MOST_RISE + np.minimum(growth, spread[:, None])
+        grown = np.exp(np.minimum(quantiles, most[:, :, None]) + self.largest[:, None, None])
         return np.where(self.positive[:, None, None], grown, quantiles)
+
+    @property
+    def _trend(self) -> Floats:
+        """By how much the last third of each series lies above the first one, per period, (n,); 0 of those not in logarithms.
+
+        A few small values among large ones are no growth, as wide as they make the range.
+        """
+        third = np.maximum(self.panel.lengths // 3, 1)[:, None]
+        place = np.arange(self.panel.width) - self.panel.first[:, None]
+        early, late = (
+            row_sum(np.where(chosen, self.panel.values, 0.0)) / third[:, 0]
+            for chosen in ((place >= 0) & (place < third), place >= self.panel.lengths[:, None] - third)
+        )
+        return np.where(self.positive, (late - early) / np.maximum(self.panel.lengths - third[:, 0], 1), 0.0)
