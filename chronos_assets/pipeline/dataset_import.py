@@ -24,7 +24,7 @@ from chronos_assets.timeseries.dataset.shards import Manifest
 
 # Of the newest files, at most so many, and bytes of all but one. Those that haven't changed are read for this alone, and have
 # to be fetched where the store isn't on this machine.
-_LOOKED_AT, _LOOKED_AT_BYTES = 100, 50_000_000
+_LOOKED_AT, _LOOKED_AT_BYTES, _ROWS_LOOKED_AT = 100, 50_000_000, 8_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _looked_at(group: Group, params: ForecastParams, files: Sequence[ObjectInfo]
     newest = sorted(files, key=lambda info: (info.last_modified, info.key))[-_LOOKED_AT:]
     try:
         looked_at = files_to_sample(group, spread_within(newest, _LOOKED_AT_BYTES))
-        sample = sample_files(looked_at, unpacked=group.settings.max_unpacked)
+        sample = sample_files(looked_at, _ROWS_LOOKED_AT, unpacked=group.settings.max_unpacked)
     except (FileProblem, FileNotFoundError):
         return []  # the import says what is wrong, and which file has gone
     return list(declared_notes(params, sample.header, sample.rows, sample.files))
