@@ -26,7 +26,7 @@ def test_an_error_reaches_the_ui_as_a_failure_with_its_message() -> None:
         (StoreKeyError("a key can't start with a slash: remove it"), False),
     ],
 )
-def test_only_what_transient_is_tried_again_by_a_sensor(error: ChronosAssetsError, retried: bool) -> None:
+def test_only_what_may_pass_is_tried_again_by_a_sensor(error: ChronosAssetsError, retried: bool) -> None:
     @dg.asset
     def refused() -> None:
         with failures():

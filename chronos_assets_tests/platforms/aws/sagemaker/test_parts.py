@@ -65,7 +65,7 @@ def test_errors_are_distinguished(failure, kinds):
         ("ClientError: Data download failed", False),
     ],
 )
-def test_only_what_transient_is_worth_another_attempt(reason, another):
+def test_only_what_may_pass_is_worth_another_attempt(reason, another):
     assert faults.is_worth_another(reason) is another
 
 
