@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.predictors.members.base import Panel, row_sum
-from chronos_assets.timeseries.arrays import Booleans, Floats
+from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 # In logarithms, how far a series may rise above its largest value: so much, and so many times its trend, but its range at most.
 _MOST_RISE, _MOST_GROWTH = 1.0, 2.0
@@ -51,14 +51,24 @@ class Logarithms:
 
     @property
     def _trend(self) -> Floats:
-        """By how much the last third of each series lies above the first one, per period, (n,); 0 of those not in logarithms.
+        """By how much each series grows per period at least, (n,): up to its middle third, from there on, and within its last.
 
-        A few small values among large ones are no growth, as wide as they make the range.
+        Of those not in logarithms 0. Small values among large ones are no growth, as wide as they make the range, and neither
+        are a leap at the end and a beginning that is long over.
         """
-        third = np.maximum(self.panel.lengths // 3, 1)[:, None]
+        lengths = self.panel.lengths
+        third = np.maximum(lengths // 3, 1)
+        half = np.maximum(third // 2, 1)
+
+        def mean(start: Integers, end: Integers) -> Floats:
+            """Of the values between so many periods after the first."""
+            chosen = (place >= start[:, None]) & (place < end[:, None])
+            return np.asarray(row_sum(np.where(chosen, self.panel.values, 0.0)) / np.maximum(end - start, 1))
+
         place = np.arange(self.panel.width) - self.panel.first[:, None]
-        early, late = (
-            row_sum(np.where(chosen, self.panel.values, 0.0)) / third[:, 0]
-            for chosen in ((place >= 0) & (place < third), place >= self.panel.lengths[:, None] - third)
-        )
-        return np.where(self.positive, (late - early) / np.maximum(self.panel.lengths - third[:, 0], 1), 0.0)
+        last = lengths - third
+        early, middle, late = mean(0 * third, third), mean(third, last), mean(last, lengths)
+        rise = 2 * np.minimum(middle - early, late - middle) / np.maximum(last, 1)
+        of_late = (mean(lengths - half, lengths) - mean(last, last + half)) / np.maximum(third - half, 1)
+        rise = np.where(third > 1, np.minimum(rise, of_late), rise)
+        return np.where(self.positive & (lengths > 2), rise, 0.0)
