@@ -29,6 +29,8 @@ INFERRED_KEY = ".inferred-params.json"
 # What the import of the train files leaves for the next one; without it that reads everything.
 IMPORT_MEMORY_KEY = ".import-memory.npz"
 RELATED_MEMORY_KEY = ".related-memory.npz"
+# What values and names in the train files looked like when they were imported.
+FILE_REMARKS_KEY = ".file-remarks.json"
 # Predictors: zero-shot ones that were learned from the dataset as it is; the one that is served.
 LEARNED_KEY = "predictors/learned"
 ZERO_SHOT_KEY = "predictors/zero-shot"

@@ -64,6 +64,7 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
         "files": counts_table("file", sorted(manifest.files.items())),
         "rejected": counts_table("reason", sorted(manifest.rejected.items())),
         "notes": list_markdown([*params.notes, *manifest.notes]),
+        **({"remarks": list_markdown(imported.remarks)} if imported.remarks else {}),
         "data_version": manifest.data_version,
         "train_digest": imported.train_digest,
         "params_digest": params.digest,

@@ -10,6 +10,7 @@ from typing import Any
 
 from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.dataset import last_observations
+from chronos_assets.pipeline.file_remarks import file_remarks
 from chronos_assets.pipeline.inferred import is_inferred
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.what_if import files_without_a_scenario, is_beside_current, scenario_files
@@ -118,7 +119,7 @@ def import_rows(state: GroupState) -> list[tuple[str, str]]:
     # The dataset's own account of its rows is the line above.
     own = (note for note in manifest.notes if " rows read, " not in note)
     ignored = described(info for info in state.group.store.list(TRAIN_KEY) if kind_by_name(info.key) is None)
-    notes = list(dict.fromkeys([*guesses, *own, *([ignored] if ignored else [])]))
+    notes = list(dict.fromkeys([*guesses, *file_remarks(state), *own, *([ignored] if ignored else [])]))
     shown = notes if len(notes) <= MOST_NOTES else notes[: MOST_NOTES - 1]
     rows += [("" if number else "notes", one_line(note)) for number, note in enumerate(shown)]
     if len(notes) > len(shown):

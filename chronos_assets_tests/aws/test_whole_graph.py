@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_assets.pipeline import dataset_import, serving
+from chronos_assets.pipeline import serving
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets_tests import forks
@@ -159,9 +159,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     # A laptop that is given the same model makes the same numbers.
     with dg.DagsterInstance.ephemeral() as instance:
         twin = local_twin(line, tmp_path / "laptop", instance)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dataset_import, "_looked_at", lambda *_: [])  # which a job doesn't do
-            assert twin.run(["target_time_series"]).success
+        assert twin.run(["target_time_series"]).success
         assert twin.run(["forecasts"], AS_OF).success
         here = twin.metadata("target_time_series")
         assert {name for name, value in here.items() if imported[name] != value} == {"dagster/uri", "train_digest"}

@@ -21,6 +21,7 @@ from chronos_assets.pipeline.dataset_import import import_dataset, plan_import
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.imports import job_request
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.settings import Settings
@@ -62,18 +63,11 @@ def put_days(group: Group, name: str, after: int, days: int, *more: str) -> None
     group.store.put(f"train/{name}.csv", "\n".join(rows).encode())
 
 
-def left(group: Group) -> dict[str, Any]:
-    """Everything that imports publish but the notes for the next one, which have the times of the files.
-
-    Nor what a manifest says to the user: an import in this process looks at values of the files, too.
-    """
-    rejected = {info.key: group.store.get(info.key).decode() for info in group.store.list("rejected")}
+def left(group: Group) -> dict[str, str]:
+    """Everything that imports publish but the notes for the next one, which have the times of the files."""
     shown = {key: group.store.snapshot(key) for key in FOLDERS if group.store.shown(key)}
-    return {key: {path.name: _content(path) for path in folder.iterdir()} for key, folder in shown.items()} | rejected
-
-
-def _content(path: Path) -> Any:
-    return {**json.loads(path.read_bytes()), "notes": None} if path.suffix == ".json" else path.read_bytes()
+    rejected = {info.key: group.store.get(info.key).decode() for info in group.store.list("rejected")}
+    return {key: folder_digest(folder) for key, folder in shown.items()} | rejected
 
 
 def group_with_covariates(root: Path, limit: int | None) -> Group:

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from chronos_assets.pipeline import dataset_import
+from chronos_assets.pipeline.account import import_rows
 from chronos_assets.pipeline.dataset_import import import_dataset
+from chronos_assets.pipeline.file_remarks import look_at_files
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.state import GroupState, train_files
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
@@ -65,7 +67,9 @@ def test_days_that_come_one_by_one(group, caplog, monkeypatch):
     fetched = []
     with monkeypatch.context() as patch:
         fetch = type(group.store).fetch
-        patch.setattr(dataset_import, "_looked_at", lambda *_: [])  # values in a sample of the files
+        patch.setattr(
+            dataset_import, "look_at_files", lambda *_: ()
+        )  # which is left out where files have to be fetched for it
         patch.setattr(type(group.store), "fetch", lambda store, key: fetched.append(key) or fetch(store, key))
         assert imported(group, caplog) == "1 of 3 files read, 2 unchanged; 1 of 1 shards rewritten, 0 kept"
     # Of the files only what is read is fetched, until the import of everything.
@@ -94,3 +98,26 @@ def test_days_that_come_one_by_one(group, caplog, monkeypatch):
 
 def die(*_arguments, **_options):
     raise Killed
+
+
+@pytest.mark.process
+def test_what_values_look_like_is_said_beside_the_dataset_not_in_it(tmp_path):
+    group = Group(Settings(store=str(tmp_path)))
+    group.store.put("params.json", json.dumps(PARAMS).encode())
+    rows = list(hourly_rows(5))
+    group.store.put("train/plain.csv", "\n".join(rows).encode())
+    assert not any("-999" in remark for remark in import_dataset(GroupState(group), CONTEXT).remarks)
+    cells = [row.split(",", 2) for row in rows]
+    marked = [",".join([time, value if at % 13 else "-999", item]) for at, (time, value, item) in enumerate(cells)]
+    group.store.put("train/plain.csv", "\n".join(marked).encode())
+    made = import_dataset(GroupState(group), CONTEXT)
+    assert any("-999" in remark for remark in made.remarks)
+    state = GroupState(group)
+    assert any("-999" in text for _, text in import_rows(state))
+    assert not any("-999" in note for note in state.require_manifest().notes)
+    # Where files would have to be fetched they are not looked at, and the dataset is the same.
+    elsewhere = SimpleNamespace(settings=SimpleNamespace(deployment="aws"))
+    assert look_at_files(elsewhere, made.params, train_files(group)) == ()
+    group.store.put("train/plain.csv", "\n".join(rows).encode())
+    import_dataset(GroupState(group), CONTEXT)
+    assert not any("-999" in text for _, text in import_rows(GroupState(group)))
