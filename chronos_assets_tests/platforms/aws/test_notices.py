@@ -50,7 +50,7 @@ class Mailbox:
         return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bucket(s3_server: S3Server) -> str:
     """One for all tests, each of which has a prefix: a bucket's first write takes the server a second."""
     s3_server.client().create_bucket(Bucket="notices")

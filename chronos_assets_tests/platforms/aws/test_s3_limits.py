@@ -17,7 +17,7 @@ from chronos_assets_tests.platforms.aws.store_driver import KEY, copies_of, opti
 SMALL = S3Limits(copy_bytes=6 * MIB, part_bytes=5 * MIB, parts=4)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bucket(s3_server):
     s3_server.client().create_bucket(Bucket="limits")
     return "limits"

@@ -28,7 +28,7 @@ HOUR = timedelta(hours=1)
 HOURLY = history_key("2026-01-01-10:00")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bucket(s3_server):
     """URL of the bucket of these tests."""
     s3_server.client().create_bucket(Bucket="stores")

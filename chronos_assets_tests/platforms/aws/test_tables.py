@@ -150,7 +150,7 @@ def band(value: float = 20.0) -> dict[str, list[float]]:
     return {"p10": [value - 1] * 3, "p50": [value] * 3, "p90": [value + 1] * 3}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def bucket(s3_server: S3Server) -> str:
     """One for all tests, each of which has a prefix: a bucket's first write takes the server a second."""
     s3_server.client().create_bucket(Bucket="tables")
