@@ -90,7 +90,7 @@ def options(host: str, port: int) -> dict[str, Any]:
     }
 
 
-def serve(host: str, port: int, *, announce: bool) -> None:
+def serve(host: str, port: int, *, announce: bool = False) -> None:
     """Serve until interrupted.
 
     Args:
