@@ -247,7 +247,7 @@ def learn_as_of(
     for key, ordinal in sorted(ordinals.items(), key=lambda item: item[1]):
         if ordinal not in made:
             began = time.monotonic()
-            past, windows = _windows_as_of(sampled[ordinal], reading, ordinal, covariates, anchor)
+            past, windows = windows_as_of(sampled[ordinal], reading, ordinal, covariates, anchor)
             made[ordinal] = learn_predictor(
                 windows,
                 {CHRONOS: network.alone},
@@ -272,10 +272,18 @@ def learn_as_of(
     return found
 
 
-def _windows_as_of(
+def windows_as_of(
     series: Sequence[Series], reading: Reading, ordinal: int, covariates: CovariateFolders | None, anchor: int
 ) -> tuple[list[BacktestPast], list[PastWindow]]:
-    """What was known of some series at the end of a period, and the windows to learn from in it."""
+    """What was known of some series at the end of a period, and the windows to learn from in it.
+
+    Args:
+        series: of the dataset.
+        reading: what is known of it.
+        ordinal: number of the last period that may be read.
+        covariates: what there is beside the dataset; None where there is nothing.
+        anchor: see `backtests.past_windows`.
+    """
     past = known_past(
         series, reading.grid, ordinal, reading.filling, reading.horizon, reading.context_length, covariates
     )

@@ -49,14 +49,14 @@ from chronos_assets.container.parameters import Count, CountOrNone, Text, checke
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, describe_model
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
-from chronos_assets.predictors.backtests import SAMPLE, past_windows
+from chronos_assets.predictors.backtests import SAMPLE
 from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
-from chronos_assets.predictors.dataset_past import known_past, sampled_series
+from chronos_assets.predictors.dataset_past import sampled_series
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.regression import History
-from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of
+from chronos_assets.predictors.opening import Network, Reading, known_predictors, learn_as_of, windows_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
@@ -158,15 +158,17 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
     sampled = _sampled(list_shards(folder), request, holdout)
     covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
     end = holdout.validation_end
-    past = known_past(sampled, request.grid, end, request.filling, request.horizon, request.context_length, covariates)
-    # The zero-shot predictor of the gate is learned on the same windows (`learn_as_of`).
-    windows = past_windows(
-        past,
+    reading = Reading(
+        request.grid,
         request.horizon,
-        season=request.grid.frequency.seasonality,
-        windows=request.predictor.backtest_windows,
-        anchor=end,
+        request.filling,
+        request.dimensions,
+        request.context_length,
+        request.seed,
+        request.predictor,
     )
+    # As the zero-shot predictor of the gate, see `learn_as_of`.
+    past, windows = windows_as_of(sampled, reading, end, covariates, anchor=end)
     networks = {TUNED: describe_model(checkpoint)}
     if request.base is not None:
         networks[CHRONOS] = describe_model(request.base)

@@ -68,7 +68,7 @@ class Timing:
 
 
 class OutOfReach(Exception):
-    """AWS did not answer for too long, or knows us no more. What was started there continues."""
+    """AWS did not answer for too long, or the credentials have expired. What was started there continues."""
 
 
 def waits(first: float, most: float) -> Iterator[float]:
