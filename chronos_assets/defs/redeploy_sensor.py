@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.defs.jobs import DECISIONS
-from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor
+from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor, skipped
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
@@ -55,10 +55,8 @@ def redeploy_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition
                 reconcile_ticks=ticks(reconcile, timedelta(seconds=interval)),
             )
         except ChronosAssetsError as error:
-            if error.transient:
-                raise  # the tick fails, the next one may not
             # Broken parameters, a registry that can't be read: the messages come again.
-            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+            return skipped(context, error)
         requests = (
             [
                 dg.RunRequest(

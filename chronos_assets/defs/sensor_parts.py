@@ -1,4 +1,4 @@
-"""What the sensors have in common: how they are declared, which run they requested, what a queue reports."""
+"""What the sensors have in common: how they are declared, which run they requested, why they skip, what a queue reports."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.defs.outcomes import failure_of
+from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.planning.cursor import RunState, RunStatus
 from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
@@ -48,6 +49,17 @@ def run_state(context: dg.SensorEvaluationContext, run_key: str | None) -> RunSt
         return RunState(status)
     failure = failure_of(instance, run.run_id)
     return RunState(status, reason=failure.reason, retry=not failure.foreseen)
+
+
+def skipped(context: dg.SensorEvaluationContext, error: ChronosAssetsError) -> dg.SensorResult:
+    """A tick without requests: runs would meet the same error, and no tick can fix it.
+
+    Raises:
+        ChronosAssetsError: the error itself, if it is transient: this tick fails, the next one may not.
+    """
+    if error.transient:
+        raise error
+    return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
 
 
 def queue_news(queue: NewsQueue, recorded: str) -> QueueNews:

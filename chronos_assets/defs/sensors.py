@@ -13,7 +13,7 @@ from chronos_assets.defs.forecast_age_sensor import forecast_age_sensor
 from chronos_assets.defs.jobs import DECISIONS, SELECTIONS
 from chronos_assets.defs.outcomes import OUTCOMES, RANGE_TAGS, is_of_group, notice_of
 from chronos_assets.defs.redeploy_sensor import redeploy_sensor
-from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor
+from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor, skipped
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline import forecasts as forecast_steps
@@ -212,10 +212,8 @@ def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinitio
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
             end_of_windows = forecast_steps.end_of_windows(state)
         except ChronosAssetsError as error:
-            if error.transient:
-                raise  # the tick fails, the next one may not
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
-            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+            return skipped(context, error)
         plan = plan_new_data(
             dataset,
             forecasts,

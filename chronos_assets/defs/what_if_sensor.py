@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs.sensor_parts import running_sensor
+from chronos_assets.defs.sensor_parts import running_sensor, skipped
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.partitions import scenario_partitions
@@ -38,10 +38,8 @@ def what_if_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
                 if baseline_problem(GroupState(group)) is None:
                     baseline = group.store.shown(FORECAST_KEY)
             except ChronosAssetsError as error:
-                if error.transient:
-                    raise  # the tick fails, the next one may not
                 # Broken parameters or a missing model: runs would fail alike.
-                return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+                return skipped(context, error)
         plan = plan_scenarios(files, baseline, context.cursor)
         known = set(context.instance.get_dynamic_partitions(partitions.name)) if partitions.name else set()
         added = [name for name in plan.scenarios if name not in known]
