@@ -198,7 +198,7 @@ class AwsSettings:
         endpoint_alarms: `CHRONOS_ENDPOINT_ALARMS`, comma separated names of CloudWatch alarms that roll an update back.
         subnets: `CHRONOS_SUBNETS`, comma separated ids: where jobs and endpoints run; empty: outside of a VPC.
         security_groups: `CHRONOS_SECURITY_GROUPS`, comma separated ids, of jobs and endpoints in the subnets.
-        kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes and outputs.
+        kms_key: `CHRONOS_KMS_KEY`, key that encrypts volumes, outputs and every object of the store.
         tags: `CHRONOS_TAGS`, comma separated `name=value`, on everything that is made.
         train_queue: `CHRONOS_TRAIN_QUEUE`, URL of the SQS queue that the bucket reports new train files to; empty: listing.
         model_queue: `CHRONOS_MODEL_QUEUE`, URL of the SQS queue that decisions about versions are reported to; empty: looking.

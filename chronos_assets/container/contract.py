@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 ROOT_VARIABLE = "CHRONOS_ML_ROOT"
 DEFAULT_ROOT = "/opt/ml"
 LIFELINE_VARIABLE = "CHRONOS_ML_LIFELINE"  # set to "stdin": the end of standard input means that the launcher died
+KMS_VARIABLE = "CHRONOS_KMS_KEY"  # the key that the job writes objects with, where the store has one
 PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Dagster Pipes
 
 # What `serve` takes and gives, as a registry of models wants to know it.
@@ -350,7 +351,7 @@ def _reporter(messages: Path | None) -> Iterator[Reporter]:
     if "bucket" in PipesEnvVarParamsLoader().load_messages_params():
         from chronos_assets.container.s3_pipes import open_s3_pipes
 
-        opened = open_s3_pipes()
+        opened = open_s3_pipes(os.environ.get(KMS_VARIABLE, ""))
     else:
         opened = open_dagster_pipes()
     with opened as pipes:

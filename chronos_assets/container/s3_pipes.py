@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from io import StringIO
-from typing import Any
+from typing import IO, Any
 
 from dagster_pipes import (
     PipesContext,
@@ -27,32 +27,48 @@ from dagster_pipes import (
 UPLOAD_SECONDS = 4.0  # a person who looks on waits so long for a line
 
 
-def open_s3_pipes() -> AbstractContextManager[PipesContext]:
-    """Open Pipes as the launcher's variables say, with the role of the job."""
+def open_s3_pipes(kms_key: str) -> AbstractContextManager[PipesContext]:
+    """Open Pipes as the launcher's variables say, with the role of the job; see `S3MessageWriter` for the key."""
     import boto3
 
     client = boto3.client("s3")
-    return open_dagster_pipes(context_loader=PipesS3ContextLoader(client), message_writer=S3MessageWriter(client))
+    return open_dagster_pipes(
+        context_loader=PipesS3ContextLoader(client), message_writer=S3MessageWriter(client, kms_key=kms_key)
+    )
 
 
 class S3MessageWriter(PipesS3MessageWriter):
-    """`PipesS3MessageWriter`, except for uploads that fail.
+    """`PipesS3MessageWriter`, except for uploads that fail and encryption with a key.
 
     Args:
         client: boto3's S3 client.
         interval: seconds between two uploads.
+        kms_key: of the objects; "": what the bucket encrypts with.
     """
 
-    def __init__(self, client: Any, *, interval: float = UPLOAD_SECONDS) -> None:
+    def __init__(self, client: Any, *, interval: float = UPLOAD_SECONDS, kms_key: str = "") -> None:
         super().__init__(client, interval=interval)
+        self._kms_key = kms_key
 
     def make_channel(self, params: Mapping[str, Any]) -> _Channel:
         """See `PipesBlobStoreMessageWriter.make_channel`."""
-        return _Channel(self._client, params["bucket"], params["key_prefix"], interval=self.interval)
+        return _Channel(
+            self._client, params["bucket"], params["key_prefix"], interval=self.interval, kms_key=self._kms_key
+        )
 
 
 class _Channel(PipesS3MessageWriterChannel):
     _chunk = ""  # lines that are on their way; the same ones until they have arrived
+
+    def __init__(self, client: Any, bucket: str, key_prefix: str, *, interval: float, kms_key: str) -> None:
+        super().__init__(client, bucket, key_prefix, interval=interval)
+        self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+
+    def upload_messages_chunk(self, payload: IO[str], index: int) -> None:
+        """See `PipesBlobStoreMessageWriterChannel.upload_messages_chunk`."""
+        self._client.put_object(
+            Bucket=self._bucket, Key=f"{self._key_prefix}/{index}.json", Body=payload.read(), **self._encryption
+        )
 
     @contextmanager
     def buffered_upload_loop(self) -> Iterator[None]:

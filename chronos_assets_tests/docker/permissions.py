@@ -171,6 +171,13 @@ NEEDS = (
         "https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuAndPermissions.html",
     ),
     Need(
+        "PutObject, CopyObject with a key of your own",
+        frozenset({"kms:Decrypt", "kms:GenerateDataKey"}),
+        "https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html",
+        "SageMakerRole",
+        frozenset({"kms:Decrypt", "kms:GenerateDataKey"}),
+    ),
+    Need(
         "StartQueryExecution",
         frozenset(
             {

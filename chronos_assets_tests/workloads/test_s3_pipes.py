@@ -16,7 +16,8 @@ class Bucket:
         self.failures = failures
         self.lost_answers = lost_answers
 
-    def put_object(self, *, Body, Bucket, Key):  # noqa: N803
+    def put_object(self, *, Body, Bucket, Key, **encryption):  # noqa: N803
+        self.encryption = encryption
         if self.failures:
             self.failures -= 1
             raise ConnectionError("no network")
@@ -32,8 +33,8 @@ def messages(bucket):
     return [json.loads(line) for bodies in chunks for line in bodies[0].splitlines()]
 
 
-def written(bucket, count, pause=0.0):
-    with S3MessageWriter(bucket, interval=0.01).open({"bucket": "b", "key_prefix": "p"}) as channel:
+def written(bucket, count, pause=0.0, kms_key=""):
+    with S3MessageWriter(bucket, interval=0.01, kms_key=kms_key).open({"bucket": "b", "key_prefix": "p"}) as channel:
         for number in range(count):
             channel.write_message({"number": number})
             time.sleep(pause)
@@ -44,6 +45,14 @@ def test_messages_arrive_once_and_in_order(trouble):
     bucket = Bucket(**trouble)
     written(bucket, 20, pause=0.01)
     assert messages(bucket) == [{"number": number} for number in range(20)]
+    assert bucket.encryption == {}
+
+
+def test_messages_are_encrypted_with_the_key_of_the_job():
+    bucket = Bucket()
+    written(bucket, 2, kms_key="alias/mine")
+    assert len(messages(bucket)) == 2
+    assert bucket.encryption == {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/mine"}
 
 
 def test_messages_that_do_not_arrive_fail_the_job():

@@ -39,6 +39,7 @@ UPLOAD_PART_BYTES = 5 * MIB
 COPY_PART_BYTES = 512 * MIB  # its content doesn't come here
 REQUEST_TIMEOUT = timedelta(minutes=30)  # of a whole answer: a model is one, and the line may be slow
 READ_TIMEOUT = timedelta(minutes=1)  # without a byte
+KMS = "aws:kms"  # S3's name for encryption with a key of one's own
 # Argument of boto3's client -> obstore's name for it.
 CLIENT_OPTIONS = {
     "endpoint_url": "endpoint",
@@ -60,6 +61,11 @@ FIXES = (
     ("AuthorizationHeaderMalformed", "set AWS_REGION to the bucket's region"),
     ("PermanentRedirect", "set AWS_REGION to the bucket's region"),
     ("redirect", "set AWS_REGION to the bucket's region"),
+    ("KMS.", "set CHRONOS_KMS_KEY to an enabled key of the bucket's region"),
+    (
+        "perform: kms:",
+        "allow this identity kms:GenerateDataKey and kms:Decrypt on CHRONOS_KMS_KEY, or the bucket's key",
+    ),
     (
         "AccessDenied",
         "allow this identity the bucket and the prefix: s3:ListBucket, GetObject, PutObject, DeleteObject",
@@ -77,6 +83,11 @@ class Tagged:
     data: bytes
     etag: str
     last_modified: datetime
+
+
+def encryption(kms_key: str) -> dict[str, str]:
+    """Arguments of boto3's `put_object` and `create_multipart_upload` for an object under a key; none without a key."""
+    return {"ServerSideEncryption": KMS, "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
 def parse_url(url: str) -> tuple[str, str]:
@@ -101,23 +112,34 @@ class S3Objects(ObstoreObjects):
         url: `s3://bucket/prefix`.
         options: arguments of obstore's `S3Store` that go before what boto3 says (`endpoint`, `retry_config`, ...).
         limits: what the server takes in one request.
+        kms_key: KMS key that every object is written with (an id, ARN or alias); "": what the bucket encrypts with.
     """
 
     ordered = True
 
-    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, limits: S3Limits | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        limits: S3Limits | None = None,
+        kms_key: str = "",
+    ) -> None:
         self.bucket, self.prefix = parse_url(url)
         self.url = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self._options = dict(options or {})
         self._limits = limits or S3Limits()
+        self.kms_key = kms_key
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
 
     @cached_property
     def _objects(self) -> Any:
-        if "endpoint" in self._options:
-            return S3Store(self.bucket, prefix=self.prefix or None, **self._options)
+        encrypted = {"server_side_encryption": KMS, "sse_kms_key_id": self.kms_key} if self.kms_key else {}
+        options: dict[str, Any] = {**encrypted, **self._options}
+        if "endpoint" in options:
+            return S3Store(self.bucket, prefix=self.prefix or None, **options)
         meta = self._client.meta
         found = {
             "endpoint": meta.endpoint_url,
@@ -130,7 +152,7 @@ class S3Objects(ObstoreObjects):
                 "read_timeout": READ_TIMEOUT,
             },
         }
-        return S3Store(self.bucket, prefix=self.prefix or None, **{**found, **self._options})
+        return S3Store(self.bucket, prefix=self.prefix or None, **{**found, **options})
 
     @cached_property
     def _session(self) -> Any:
@@ -193,7 +215,13 @@ class S3Objects(ObstoreObjects):
         part = self._limits.part_size(size, min(COPY_PART_BYTES, self._limits.copy_bytes))
         try:
             copy_in_parts(
-                self._client, self.bucket, self.object_key(source), self.object_key(target), size=size, part=part
+                self._client,
+                self.bucket,
+                self.object_key(source),
+                self.object_key(target),
+                size=size,
+                part=part,
+                encryption=encryption(self.kms_key),
             )
         except (ClientError, BotoCoreError) as error:
             if isinstance(error, ClientError) and error.response["Error"]["Code"] == "NoSuchKey":

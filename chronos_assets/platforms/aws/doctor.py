@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from chronos_assets.platforms.aws.bucket import encryption
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.doctor_network import network
 from chronos_assets.platforms.aws.machines import forecast_instance, import_instance, is_arm, missing_settings, unusable
@@ -89,7 +90,7 @@ def examine(settings: Settings, clients: AwsClients, *, seconds: float = CHECK_S
         return found  # nothing else could be looked at, and each would say the same
     checks: dict[str, Check] = {
         "bucket": partial(_bucket, clients, bucket, prefix),
-        "publishing": partial(_conditional_writes, clients, bucket, prefix),
+        "publishing": partial(_conditional_writes, clients, bucket, prefix, aws.kms_key),
         "image": partial(_image, clients, aws.image, "CHRONOS_SAGEMAKER_IMAGE"),
         "CPU image": partial(_image, clients, aws.cpu_image, "CHRONOS_SAGEMAKER_CPU_IMAGE"),
         "instances": partial(_instances, aws),
@@ -196,15 +197,18 @@ def _bucket(clients: AwsClients, bucket: str, prefix: str) -> str:
     return f"s3://{'/'.join(part for part in (bucket, prefix) if part)} in {place}"
 
 
-def _conditional_writes(clients: AwsClients, bucket: str, prefix: str) -> str:
-    """Write an object twice: publishing relies on the second write being refused."""
+def _conditional_writes(clients: AwsClients, bucket: str, prefix: str, kms_key: str) -> str:
+    """Write an object twice, as the store would: publishing relies on the second write being refused."""
     s3 = clients("s3")
     key = "/".join(part for part in (prefix, f".doctor/{uuid.uuid4().hex}") if part)
     rights = f"allow s3:PutObject, s3:GetObject and s3:DeleteObject on arn:aws:s3:::{bucket}/{prefix or ''}*"
+    if kms_key:
+        rights = f"{rights}, and kms:GenerateDataKey and kms:Decrypt on {kms_key}"
+    write = partial(s3.put_object, Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*", **encryption(kms_key))
     with _problem("objects can't be written", rights, _DENIED, quoting=True):
-        s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+        write()
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=b"", IfNoneMatch="*")
+        write()
     except Exception as error:
         if code_of(error) != "PreconditionFailed":
             raise

@@ -22,6 +22,7 @@ import dagster as dg
 
 from chronos_assets.container.contract import MESSAGES_CHANNEL, host_order
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
+from chronos_assets.platforms.aws.bucket import encryption
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
@@ -58,6 +59,7 @@ def pipes_client(
         tag_prefix=PREFIX.rstrip(":"),
         attempts=settings.job_attempts,
         redact=redact,
+        encryption=encryption(store.kms_key),
         timing=timing,
     )
 

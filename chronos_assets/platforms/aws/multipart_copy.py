@@ -11,7 +11,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -46,9 +46,21 @@ def ranges(size: int, part: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + part, size) - 1
 
 
-def copy_in_parts(client: Any, bucket: str, source: str, target: str, *, size: int, part: int) -> None:
-    """Copy an object of `size` bytes in parts of `part` bytes; on an error nothing of it is left."""
-    upload = client.create_multipart_upload(Bucket=bucket, Key=target)["UploadId"]
+def copy_in_parts(
+    client: Any, bucket: str, source: str, target: str, *, size: int, part: int, encryption: Mapping[str, str]
+) -> None:
+    """Copy an object of `size` bytes in parts of `part` bytes; on an error nothing of it is left.
+
+    Args:
+        client: boto3's S3 client.
+        bucket: of both objects.
+        source: key of what is copied.
+        target: key of the copy.
+        size: bytes of the source.
+        part: bytes of each part.
+        encryption: arguments of the request that begins the copy.
+    """
+    upload = client.create_multipart_upload(Bucket=bucket, Key=target, **encryption)["UploadId"]
 
     def copied(item: tuple[int, tuple[int, int]]) -> dict[str, Any]:
         number, (first, last) = item

@@ -50,7 +50,8 @@ class AwsPlatform:
         """See `Platform.store`."""
         from chronos_assets.platforms.aws.store import S3Store
 
-        return S3Store(self._settings.store, cache=cache_folder(self._settings))
+        aws = self._settings.aws
+        return S3Store(self._settings.store, cache=cache_folder(self._settings), kms_key=aws.kms_key)
 
     def jobs(self, store: Store) -> Jobs:
         """See `Platform.jobs`."""

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chronos_assets.container.contract import DEFAULT_ROOT, MESSAGES_CHANNEL
+from chronos_assets.container.contract import DEFAULT_ROOT, KMS_VARIABLE, MESSAGES_CHANNEL
 from chronos_assets.platforms.aws.machines import (
     cluster,
     forecast_instance,
@@ -147,8 +147,12 @@ def processing_job(
             **output_key(settings),
         },
         "StoppingCondition": {"MaxRuntimeInSeconds": settings.job_seconds},
-        # SageMaker tells a processing job's container neither.
-        "Environment": {"AWS_REGION": region, "AWS_DEFAULT_REGION": region},
+        # SageMaker tells a processing job's container none of these.
+        "Environment": {
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            **({KMS_VARIABLE: settings.kms_key} if settings.kms_key else {}),
+        },
         **({"NetworkConfig": vpc(settings)} if settings.subnets else {}),
     }
 

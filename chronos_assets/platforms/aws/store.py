@@ -45,6 +45,7 @@ class S3Store(S3Objects):
         leftover_seconds: age from which a version that no pointer names was left by a killed publisher, and time for
             which a replaced one is kept for its readers.
         limits: what the server takes in one request.
+        kms_key: see `S3Objects`.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class S3Store(S3Objects):
         options: Mapping[str, Any] | None = None,
         leftover_seconds: float = LEFTOVER_SECONDS,
         limits: S3Limits | None = None,
+        kms_key: str = "",
     ) -> None:
-        super().__init__(url, options=options, limits=limits)
+        super().__init__(url, options=options, limits=limits, kms_key=kms_key)
         self._cache = Cache(cache, self.url)
         self._publisher = Publisher(self, leftover_seconds=leftover_seconds)
         # By key and etag. Replaced as a whole, so that threads may read it at any time.

@@ -79,7 +79,14 @@ def clients(aws):
         meta=SimpleNamespace(region_name=REGION),
     )
     s3 = With(plain("s3"))
+
+    def put_object(SSEKMSKeyId="", ServerSideEncryption="", **given):  # noqa: N803 - the server has no key server
+        s3.keys = {SSEKMSKeyId, *getattr(s3, "keys", ())}
+        return plain("s3").put_object(**given)
+
     s3.get_bucket_notification_configuration = lambda **_given: s3.told
+    s3.put_object = put_object
+
     return AwsClients(
         REGION,
         sts=sts,
@@ -163,6 +170,7 @@ def test_a_whole_deployment_has_nothing_in_the_way(settings, clients, aws):
     findings = doctor.examine(settings, clients)
     assert {finding.name: finding.status for finding in findings if finding.status != "ok"} == {}
     assert len(findings) == 19
+    assert clients("s3").keys == {settings.aws.kms_key}
     # It leaves nothing behind.
     assert "Contents" not in clients("s3").list_objects_v2(Bucket="data", Prefix="group/.doctor/")
 
@@ -262,7 +270,7 @@ def test_a_storage_that_ignores_conditions_can_not_publish(settings, aws):
         put_object=lambda **_given: {}, delete_object=lambda **given: removed.append(given["Key"]), head_bucket=None
     )
     with pytest.raises(CheckProblem, match="ignores conditions") as found_out:
-        doctor._conditional_writes(AwsClients(REGION, s3=s3), "data", "group")
+        doctor._conditional_writes(AwsClients(REGION, s3=s3), "data", "group", "")
     assert found_out.value.status == "failed"
     assert len(removed) == 1
 

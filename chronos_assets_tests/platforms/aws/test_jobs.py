@@ -230,6 +230,6 @@ def test_every_setting_is_in_the_request_and_within_the_limits(workload, instanc
     # An instance with a drive of its own takes no key, and not more than any of them has.
     assert ("VolumeKmsKeyId" in cluster) == (workload == "forecast")
     assert request["NetworkConfig"]["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
-    assert request["ProcessingOutputConfig"]["KmsKeyId"] == "alias/mine"
+    assert request["ProcessingOutputConfig"]["KmsKeyId"] == request["Environment"]["CHRONOS_KMS_KEY"] == "alias/mine"
     assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 77}
     assert json.dumps(request).count("s3://data/.jobs/x/output/x-a2/copied") == 1

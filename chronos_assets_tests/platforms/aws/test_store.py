@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from chronos_assets.platforms.aws.cache import Cache
+from chronos_assets.platforms.aws.multipart_copy import MIB, S3Limits
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.store import PublishError, StoreError, StoreKeyError
@@ -560,6 +561,32 @@ def test_errors_say_how_to_fix_them(environment, url, message, s3_server, bucket
             operation()
         assert not {"\n", "<"} & set(str(error.value))  # what S3 says, not the document that it says it in
         assert s3_server.env["AWS_SECRET_ACCESS_KEY"] not in str(error.value)
+
+
+@pytest.mark.parametrize("kms_key", ["alias/mine", ""])
+def test_every_object_is_written_with_the_key(kms_key, aws, tmp_path, monkeypatch):
+    # moto's own S3 knows encryption, which SeaweedFS without a key server refuses.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", aws.url)
+    limits = S3Limits(copy_bytes=6 * MIB, part_bytes=5 * MIB)
+    store = S3Store("s3://encrypted/shop", cache=tmp_path, limits=limits, kms_key=kms_key)
+    store._client.create_bucket(Bucket="encrypted")
+    store.put("train/a.csv", b"one")
+    large = tmp_path / "large"
+    large.write_bytes(bytes(11 * MIB))
+    store.put_file("train/b.csv", large)
+    assert store.put_if("packages/1.json", b"1", None)
+    assert not store.put_if("packages/1.json", b"2", None)
+    folder = staged(store, a__csv="1")
+    large.rename(folder / "large.bin")
+    store.publish("dataset", folder)
+    store.copy("train/a.csv", "train/c.csv", 3)
+    store.withdraw("dataset")
+    store.publish("dataset", staged(store, a__csv="2"))
+    found = [store._client.head_object(Bucket="encrypted", Key=raw_key(store, info.key)) for info in store.list("")]
+    assert len(found) > 6
+    assert {(head.get("SSEKMSKeyId"), head.get("ServerSideEncryption") == "aws:kms") for head in found} == {
+        (kms_key or None, bool(kms_key))
+    }
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "https://bucket/x", "s3://bucket/../x", "s3://bucket/x?y"])

@@ -131,6 +131,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         attempts: at a job for which there was no capacity, or that spot instances were taken from, in one run.
         forward_termination: whether to stop the job when the run is interrupted.
         redact: takes secrets out of log lines before they are shown in the run.
+        encryption: arguments of S3's `put_object` for Pipes' context (`ServerSideEncryption`, ...).
         timing: every wait.
     """
 
@@ -145,6 +146,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         attempts: int = 3,
         forward_termination: bool = True,
         redact: Callable[[str], str] = str,
+        encryption: Mapping[str, str] | None = None,
         timing: Timing | None = None,
     ) -> None:
         self._bucket = bucket
@@ -156,6 +158,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         self._attempts = attempts
         self.forward_termination = forward_termination
         self._redact = redact
+        self._encryption = encryption
         self._timing = timing or Timing()
 
     @classmethod
@@ -411,7 +414,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         reader = PlacedS3MessageReader(self._client("s3"), place, self._timing)
         with open_pipes_session(
             context=plan.context,
-            context_injector=PlacedS3ContextInjector(self._client("s3"), place),
+            context_injector=PlacedS3ContextInjector(self._client("s3"), place, self._encryption),
             message_reader=reader,
             extras=dict(plan.extras or {}),
         ) as session:

@@ -71,17 +71,27 @@ def _params(bucket: str, folder: str) -> tuple[dict[str, str], dict[str, str]]:
 
 
 class PlacedS3ContextInjector(PipesContextInjector):
-    """Leaves the context at a place that is known beforehand. It stays there: the job may outlive the session."""
+    """Leaves the context at a place that is known beforehand. It stays there: the job may outlive the session.
 
-    def __init__(self, client: Any, place: S3Place) -> None:
+    Args:
+        client: boto3's S3 client.
+        place: where it is left.
+        encryption: further arguments of `put_object`.
+    """
+
+    def __init__(self, client: Any, place: S3Place, encryption: Mapping[str, str] | None = None) -> None:
         self._client = client
         self._place = place
+        self._encryption = dict(encryption or {})
 
     @contextmanager
     def inject_context(self, context: Any) -> Iterator[Mapping[str, str]]:
         """See `PipesContextInjector.inject_context`."""
         self._client.put_object(
-            Bucket=self._place.bucket, Key=self._place.key(CONTEXT), Body=json.dumps(context).encode()
+            Bucket=self._place.bucket,
+            Key=self._place.key(CONTEXT),
+            Body=json.dumps(context).encode(),
+            **self._encryption,
         )
         yield self._place.context_params
 
