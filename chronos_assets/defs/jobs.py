@@ -50,16 +50,24 @@ DECISIONS = (
 )
 
 
-class Decision(dg.Config):
-    """What somebody decides about a version of the model.
+class RollBack(dg.Config):
+    """What somebody decides about the version in use: a roll-back takes no number, which would be taken for its target.
 
     Attributes:
-        version: its number; not for `roll_back_model`, which is about the version in use.
         reason: for the version's history.
     """
 
-    version: int = Field(default=0, description="number of the version; 0 is the newest (not for a roll-back)")
     reason: str = Field(default="", description="why, for the version's history")
+
+
+class Decision(RollBack):
+    """What somebody decides about a version of the model.
+
+    Attributes:
+        version: its number.
+    """
+
+    version: int = Field(default=0, description="number of the version; 0 is the newest")
 
 
 def jobs(group: Group) -> list[Any]:
@@ -68,12 +76,15 @@ def jobs(group: Group) -> list[Any]:
 
 
 def _decision(group: Group, name: str, action: str, description: str) -> dg.JobDefinition:
+    asked: type[RollBack] = RollBack if action == "roll_back" else Decision
+
     @dg.op(name=group.named(f"{name}_op"), description=description)
-    def decide(context: dg.OpExecutionContext, config: Decision) -> None:
-        version = config.version or None
+    def decide(context: dg.OpExecutionContext, config: asked) -> None:  # type: ignore[valid-type]
+        decision: RollBack = config
+        version = decision.version or None if isinstance(decision, Decision) else None
         with failures():
             made = decide_version(
-                GroupState(group), action, version, by=f"job {name}", reason=config.reason, log=context.log
+                GroupState(group), action, version, by=f"job {name}", reason=decision.reason, log=context.log
             )
         context.add_output_metadata(training_metadata.decision(made))
 

@@ -164,6 +164,9 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     assert "Shop" in refused
     assert decide(line, "approve_model", version=2, reason="we know better").success
     assert in_use(line).label == served(line) == "Shop/2"
+    # It is about the version in use: a number would be read as the one to go back to.
+    with pytest.raises(dg.DagsterInvalidConfigError, match="version"):
+        decide(line, "roll_back_model", version=2)
     assert decide(line, "roll_back_model").success
     assert in_use(line).label == served(line) == "Shop/1"
     assert decide(line, "roll_back_model").success
