@@ -70,7 +70,9 @@ def keep_no_progress() -> None:
     store = event_logs.InMemoryEventLogStorage.store_event
 
     def stored(storage: event_logs.InMemoryEventLogStorage, event: EventLogEntry) -> None:
-        if event.dagster_event is None or event.dagster_event.event_type not in _PROGRESS:
+        happened = event.dagster_event
+        kept = happened is None or happened.event_type not in _PROGRESS
+        if kept or getattr(happened.event_specific_data, "error", None) is not None:  # type: ignore[union-attr]
             store(storage, event)
 
     event_logs.InMemoryEventLogStorage.store_event = stored  # type: ignore[method-assign]

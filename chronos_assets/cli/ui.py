@@ -16,6 +16,8 @@ from chronos_assets.cli.ports import check_port, free_port
 if TYPE_CHECKING:
     from chronos_assets.settings import Settings
 
+START_SECONDS = "180"  # for the process of a run; Dagster's own minute is too short for a computer under load
+
 
 def ui(
     data: DataOption = None,
@@ -46,6 +48,7 @@ def ui(
     if settings.deployment == "local":
         own_warm_workers(workload_environment(Path("/"), {}))  # of the program that takes this one's place, too
     environment = {
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": START_SECONDS,
         **os.environ,
         "DAGSTER_HOME": str(home),
         "CHRONOS_STORE": settings.store if store is None else str(store.resolve()),

@@ -18,6 +18,8 @@ ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")
 
 # A signal (Ctrl-C, a shutdown) that Dagster turned into an error of the step.
 INTERRUPTED = "DagsterExecutionInterruptedError"
+# How Dagster begins to say that a run ended which its process didn't end, for whatever reason.
+FROM_OUTSIDE = "This run has been marked as failed from outside"
 
 OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
     dg.DagsterRunStatus.SUCCESS: "success",
@@ -106,8 +108,20 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
             message = entry.dagster_event.message if entry.dagster_event else None
+            if message and message.startswith(FROM_OUTSIDE):
+                message = _why_not_started(instance, run_id) or message
             return RunFailure("", message or "the run ended early", foreseen=False)
     return RunFailure("", "the run ended without saying why", foreseen=False)
+
+
+def _why_not_started(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What kept Dagster from starting a run, in its own words; empty if nothing did."""
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        data = entry.dagster_event.engine_event_data if entry.dagster_event else None
+        if data is not None and data.error is not None:
+            (line, *_) = data.error.message.strip().splitlines() or [data.error.cls_name or "an error"]
+            return f"it couldn't be started: {line.rpartition('Error: ')[2]}"
+    return ""
 
 
 def root_message(error: Any) -> str:

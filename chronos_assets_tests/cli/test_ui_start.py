@@ -94,6 +94,7 @@ def test_dagster_is_started_with_what_belongs_to_the_package_wherever_that_is(
     workspace = Path(arguments[arguments.index("-w") + 1])
     assert "chronos_assets.definitions" in workspace.read_text()
     assert environment["DAGSTER_HOME"] == str(tmp_path / "store" / ".dagster")
+    assert int(environment["DAGSTER_GRPC_TIMEOUT_SECONDS"]) > 60
     assert "enabled: false" in (tmp_path / "store" / ".dagster" / "dagster.yaml").read_text()
     assert arguments[arguments.index("-h") + 1] == "127.0.0.1"
 

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import dagster as dg
+from dagster._core.events import EngineEventData
+from dagster._utils.error import SerializableErrorInfo
 
 from chronos_assets.defs.metadata import table
-from chronos_assets.defs.outcomes import anomalies_of, job_of
+from chronos_assets.defs.outcomes import FROM_OUTSIDE, anomalies_of, failure_of, job_of
 from chronos_assets.pipeline.group import Group
 
 GROUP = cast(Group, SimpleNamespace(key=lambda name: dg.AssetKey(["shop", name])))
@@ -47,3 +49,21 @@ def test_a_run_of_assets_chosen_in_the_ui_is_known_by_their_names() -> None:
     chosen = frozenset({dg.AssetKey(["shop", "forecasts"]), dg.AssetKey(["shop", "forecast_explanations"])})
     assert job_of(dg.DagsterRun("__ASSET_JOB", asset_selection=chosen)) == "forecast_explanations, forecasts"
     assert job_of(dg.DagsterRun("retrain", asset_selection=chosen)) == "retrain"
+
+
+def test_a_run_that_could_not_be_started_says_why() -> None:
+    @dg.job
+    def forecasts() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run, other = (instance.create_run_for_job(forecasts) for _ in range(2))
+        message = "dagster._core.errors.DagsterUserCodeUnreachableError: User code server request timed out.\n"
+        error = SerializableErrorInfo(message, [], "DagsterUserCodeUnreachableError")
+        instance.report_engine_event("Unexpected error", run, EngineEventData.engine_error(error))
+        for each in (run, other):
+            instance.report_run_failed(each)
+        why = failure_of(instance, run.run_id)
+        assert why.reason == "it couldn't be started: User code server request timed out."
+        assert not why.foreseen
+        assert failure_of(instance, other.run_id).reason.startswith(FROM_OUTSIDE)
