@@ -180,6 +180,45 @@ def test_finer_rows_become_means_and_most_frequent_texts(tmp_path: Path) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("prices", "aggregation", "value", "said"),
+    [
+        (
+            "3 5",
+            None,
+            4,
+            "price: 1 row has the timestamp of another row of the same series, with other values at 1 of the ",
+        ),
+        ("3 5", "max", 5, "(3 and 5 for a at 2024-01-02): the largest is taken"),
+        ("3 3 3", None, 3, ""),
+        ("3 3 3", "sum", 9, "2 rows have the timestamp of another row of the same series: they are added up"),
+    ],
+)
+def test_rows_of_one_time_are_reported_where_it_makes_a_difference(
+    tmp_path: Path, prices: str, aggregation: Any, value: float, said: str
+) -> None:
+    drop = Drop(tmp_path, daily(filling={"price": RelatedFilling(aggregation=aggregation)}), [("a",), ("b",)])
+    drop.put("item_id,timestamp,price\n" + "".join(f"a,2024-01-02,{price}\n" for price in prices.split()))
+    notes = drop.run().manifest.notes
+    assert read_all(tmp_path / "related")[("a",)].values["price"].tolist() == [value]
+    assert any(said in note for note in notes if "another row" in note) == bool(said)
+
+
+def test_texts_of_one_time_that_differ_are_refused_but_in_an_hour_that_comes_twice(tmp_path: Path) -> None:
+    params = replace(daily(columns={"sky": "string"}), timestamp_format="yyyy-MM-dd HH:mm")
+    drop = Drop(tmp_path, params, [("a",)])
+    drop.put("item_id,timestamp,sky\na,2024-01-02 00:00,clear\na,2024-01-02 00:00,clear\n")
+    assert not any("another row" in note for note in drop.run().manifest.notes)
+    drop.put("item_id,timestamp,sky\na,2024-01-03 02:00,rain\na,2024-01-03 02:00,clear\n", "related/b.csv")
+    with pytest.raises(
+        ImportFailure, match="differ in sky, such as 'clear' and 'rain' for a at 2024-01-03 02:00:00; keep"
+    ):
+        drop.run()
+    drop.files.pop()
+    drop.put("item_id,timestamp,sky\na,2023-10-29 02:00,rain\na,2023-10-29 02:00,clear\n", "related/b.csv")
+    assert any("sky: 2 rows have the timestamp of another row" in note for note in drop.run().manifest.notes)
+
+
 def test_rows_without_item_or_dimension_apply_to_all(tmp_path: Path) -> None:
     keys = [("a", "n"), ("a", "s"), ("b", "n")]
     shops = daily(dimensions=("region",), item=None, related_dimensions=("region",))

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Floats, Integers
+from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class Rule:
 
     snap: microseconds that a row may come before the period it belongs to. step: between rows, in microseconds, where
     they are known to be finer than periods. repeated: (r, 2) spans of clock time, in microseconds, that occur twice.
+    counts_repeats: whether rows of one series and timestamp are looked for.
     """
 
     grid: Grid
@@ -168,6 +170,7 @@ class Rule:
     snap: int = 0
     step: int | None = None
     repeated: Integers = field(default_factory=lambda: np.empty((0, 2), dtype=np.int64))
+    counts_repeats: bool = False
 
 
 # ---------------------------------------------------------------------------------------------------- aggregation
@@ -178,7 +181,8 @@ class Condensed:
     """Rows of some series in some periods, one entry for each of the m observed (series, period).
 
     keys: table (k) of item and dimensions; hash: (k,). first: (k,) ordinal of each series' first row. ends: the periods'
-    rows, values: (m,) their aggregates, sorted by series and period. left_out, repeated: as in `CellCounts`.
+    rows, values: (m,) their aggregates, sorted by series and period. left_out, repeated: as in `CellCounts`. repeats: rows of
+    one series and timestamp, where the rule counts them.
     """
 
     keys: pa.Table
@@ -188,6 +192,7 @@ class Condensed:
     values: Floats
     left_out: LeftOut
     repeated: int
+    repeats: Repeats = field(default_factory=Repeats)
 
 
 def period_of(instants: Integers, rule: Rule) -> Integers:
@@ -222,11 +227,12 @@ def condense(table: pa.Table, rule: Rule) -> Condensed:
     left_out = LeftOut.of(ordinals[~observed], lost)
     if not observed.all():
         codes, ordinals, values, instants = codes[observed], ordinals[observed], values[observed], instants[observed]
-    values, repeated = _without_repeats(codes, instants, values, rule)
+    observations, repeated = _without_repeats(codes, instants, values, rule)
     ends = _ends(codes, ordinals, instants)
-    _, _, values = _aggregate_periods(codes, ordinals, values, rule.method)
+    _, _, values = _aggregate_periods(codes, ordinals, observations, rule.method)
     keys = table.select(names).take(first_rows)
-    return Condensed(keys, hashes, first, ends, values, left_out, repeated)
+    repeats = Repeats.of(keys, codes, instants, observations) if rule.counts_repeats else Repeats()
+    return Condensed(keys, hashes, first, ends, values, left_out, repeated, repeats)
 
 
 def join_condensed(parts: Sequence[Condensed]) -> Condensed:
@@ -253,6 +259,7 @@ def join_condensed(parts: Sequence[Condensed]) -> Condensed:
         values=np.concatenate([part.values for part in parts])[order],
         left_out=sum((part.left_out for part in parts), LeftOut()),
         repeated=sum(part.repeated for part in parts),
+        repeats=sum((part.repeats for part in parts), Repeats()),
     )
 
 

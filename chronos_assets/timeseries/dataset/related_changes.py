@@ -75,17 +75,14 @@ def noted(
     read: Sequence[CovariateRows],
     written: Sequence[WrittenShard],
     *,
-    is_fine: bool,
+    obstacle: str,
 ) -> RelatedMemory:
-    """What to leave for the next import."""
+    """What to leave for the next import; `obstacle`: what its rows have that only an import of everything deals with."""
     recipe = related_recipe(params, dataset, unpacked)
     facts = [file for rows in read for file in rows.facts]
-    obstacle = ""
     if form.tail_from is None:
         obstacle = "attributes are filled or apply to several series, or the dataset has a single shard"
-    elif is_fine:
-        obstacle = "rows are finer than periods"
-    elif any(file.instants is None for file in facts):
+    elif not obstacle and any(file.instants is None for file in facts):
         obstacle = "there are too many timestamps to note"
     if obstacle:
         return RelatedMemory(recipe, made.data_version, form, obstacle=obstacle)

@@ -34,7 +34,9 @@ from chronos_assets.timeseries.dataset.gridding import (
 )
 from chronos_assets.timeseries.dataset.import_passes import by_rank
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError
+from chronos_assets.timeseries.dataset.related_notes import refuse_contradictions
 from chronos_assets.timeseries.dataset.related_places import Places
+from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import ranks_of
 from chronos_assets.timeseries.dataset.shards import Manifest
@@ -52,7 +54,8 @@ class RelatedColumn:
     """One attribute: its cells, by the source's keys.
 
     texts: of a category, by code; None of numbers. parts: places of the source's keys in the dataset's. is_whole: whether they
-    are all of them. extent: of the cells here. places: of rows within periods.
+    are all of them. extent: of the cells here. places: of rows within periods. repeats: rows of one series and timestamp.
+    method: what makes one value of several.
     """
 
     name: str
@@ -63,6 +66,8 @@ class RelatedColumn:
     is_whole: bool
     extent: Extent
     places: Places
+    repeats: Repeats
+    method: Aggregation | Literal["mode"]
 
     @property
     def is_fine(self) -> bool:
@@ -169,20 +174,21 @@ def related_columns(
 
     end = dataset.span(params.grid)[1]
 
-    def work(number: int) -> list[tuple[int, Extent, Places]]:
+    def work(number: int) -> list[tuple[int, Extent, Places, Repeats]]:
         found = []
-        for place, cells, places in _aggregated(rows, number, rules, has_item=0 in parts):
+        for place, cells, places, repeats in _aggregated(rows, number, rules, has_item=0 in parts):
             stores[place].put(number, cells)
-            found.append((place, Extent.of(cells, end), places))
+            found.append((place, Extent.of(cells, end), places, repeats))
         return found
 
-    extents, places = [Extent() for _ in stores], [Places() for _ in stores]
+    extents, places, repeats = [Extent() for _ in stores], [Places() for _ in stores], [Repeats() for _ in stores]
     if rows.rows.rows:
         try:
             for found in resources.each("aggregate", work, partitions):
-                for place, extent, within in found:
+                for place, extent, within, again in found:
                     extents[place] += extent
                     places[place] += within
+                    repeats[place] += again
         except AggregateOverflowError as error:
             reason = f"the aggregate of {', '.join(error.key)} is beyond a double"
             raise ImportFailure([FileProblem("related/", reason, "look for wrong values")], what=source.what) from error
@@ -192,6 +198,8 @@ def related_columns(
             raise ImportFailure([FileProblem("related/", reason, fix)], what=source.what) from error
     for place, attribute in enumerate(source.covariates):
         categories = rows.categories.get(place)
+        if categories is not None and not source.is_target:
+            refuse_contradictions(attribute.name, repeats[place], categories.texts)
         yield RelatedColumn(
             name=attribute.name,
             texts=None if categories is None else categories.texts,
@@ -201,18 +209,21 @@ def related_columns(
             is_whole=len(parts) == 1 + len(dataset.dimensions),
             extent=extents[place],
             places=places[place],
+            repeats=repeats[place],
+            method=rules[place].method,
         )
 
 
 def rule_of(params: ForecastParams, method: Aggregation | Literal["mode"] = "avg") -> Rule:
     """How rows of covariates become cells."""
-    return Rule(params.grid, method, 0 if params.snap_seconds is None else round(params.snap_seconds * 1_000_000))
+    snap = 0 if params.snap_seconds is None else round(params.snap_seconds * 1_000_000)
+    return Rule(params.grid, method, snap, counts_repeats=True)
 
 
 def _aggregated(
     rows: CovariateRows, number: int, rules: Sequence[Rule], *, has_item: bool
-) -> Iterator[tuple[int, Cells, Places]]:
-    """The cells of one partition by place of the attribute, and where their rows lie within periods."""
+) -> Iterator[tuple[int, Cells, Places, Repeats]]:
+    """The cells of one partition by place of the attribute, where their rows lie within periods, and which repeat others."""
     condensed: list[list[Condensed]] = [[] for _ in rules]
     # Of several texts in a period one is chosen by their order as texts: that of their codes depends on other rows.
     ordered = {place: ranks_of(categories.texts) for place, categories in rows.categories.items()}
@@ -235,7 +246,8 @@ def _aggregated(
             cells = cells_of(joined, rule)[0]
             if place in ordered:
                 cells = replace(cells, values=_renumbered(cells.values, ordered[place][1]))
-            yield place, cells, Places.of(joined.ends, rule.grid)
+                joined = replace(joined, repeats=joined.repeats.renumbered(ordered[place][1]))
+            yield place, cells, Places.of(joined.ends, rule.grid), joined.repeats
 
 
 def _renumbered(codes: Floats, numbers: Integers) -> Floats:

@@ -131,6 +131,8 @@ class _RelatedImport:
                 keys.append([file.key for file in changes.read.values()])
             if any(column.is_fine for column, _ in columns):
                 raise FullImportNeededError("rows are finer than periods")
+            if any(column.repeats.rows for column, _ in columns):
+                raise FullImportNeededError("rows repeat a timestamp of their series")
             writer = self._writer([column for column, _ in columns])
             write = partial(there.write, writer, columns)
             written = list(self.resources.each("write", write, self.manifest.n_shards))
@@ -162,8 +164,12 @@ class _RelatedImport:
             places |= rows.publish(self.rejected, own)
         made = writer.manifest(written, read)
         (self.output / MANIFEST).write_text(made.to_json(), encoding="utf-8")
-        is_fine = any(column.is_fine for column in writer.columns)
+        obstacle = ""
+        if any(column.is_fine for column in writer.columns):
+            obstacle = "rows are finer than periods"
+        elif any(column.repeats.rows for column in writer.columns):
+            obstacle = "rows repeat a timestamp of their series"
         memory = noted(
-            self.params, self.manifest, self.resources.unpacked, made, writer.form, read, written, is_fine=is_fine
+            self.params, self.manifest, self.resources.unpacked, made, writer.form, read, written, obstacle=obstacle
         )
         return ImportReport(made, sum(file.rows for rows in read for file in rows.contents), places, memory)

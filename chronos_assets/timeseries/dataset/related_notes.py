@@ -6,8 +6,15 @@ Here: the words. Elsewhere: what is counted (`related_importing`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
+import numpy as np
+
+from chronos_assets.calendar.time_zones import zones_that_repeat
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.related import RelatedManifest
+from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import Manifest
 
@@ -23,6 +30,7 @@ def related_notes(
     strange: Sequence[Key],
     strays: Mapping[str, tuple[int, int]],
     sparse: Mapping[str, float],
+    repeats: Sequence[str],
 ) -> Iterator[str]:
     """What a user should know, one sentence each.
 
@@ -34,6 +42,7 @@ def related_notes(
         strange: series that the dataset doesn't have.
         strays: attributes that lie beyond the target's end for too few series: for how many, and of how many.
         sparse: attributes that most periods have no value of: the share of those that have one.
+        repeats: what is to be said of rows that repeat a timestamp of their series.
     """
     yield from files
     if made.rejected:
@@ -43,6 +52,7 @@ def related_notes(
         yield f"series of the dataset without related time series: {part} ({_named(uncovered)})"
     if uncovered and strange:  # whose names may be the others', spelled otherwise
         yield f"related time series of series that the dataset doesn't have: {len(strange):,} ({_named(strange)})"
+    yield from repeats
     for name, count in made.items_without_future.items():
         yield (
             f"{name} is known in advance, but ends before the horizon for {count:,} series: supply it, or set its futurefill"
@@ -61,6 +71,56 @@ def related_notes(
             f"{name} has a value in {share:.0%} of the periods from the first to the last of each series; nothing is known of "
             "the others: repeat it in each period that it holds for, or set its middlefill"
         )
+
+
+_BECOME = {
+    "avg": "their mean is taken",
+    "mode": "the most frequent text is taken",
+    "sum": "they are added up",
+    "min": "the smallest is taken",
+    "max": "the largest is taken",
+    "first": "the first is taken",
+}
+
+
+def repeat_note(name: str, repeats: Repeats, texts: Sequence[str] | None, method: str) -> str:
+    """What became of rows of an attribute that repeat a timestamp of their series; empty where it makes no difference."""
+    if not repeats.rows or (method != "sum" and not repeats.differing):
+        return ""
+    differ = f", with other values at {repeats.differing:,} of the times ({_shown(repeats, texts)})"
+    count = "1 row has" if repeats.rows == 1 else f"{repeats.rows:,} rows have"
+    return (
+        f"{name}: {count} the timestamp of another row of the same series{differ if repeats.differing else ''}: "
+        f"{_BECOME[method]}; keep one row for each, or declare the column that tells them apart"
+    )
+
+
+def refuse_contradictions(name: str, repeats: Repeats, texts: Sequence[str]) -> None:
+    """Refuse rows of one series and timestamp that have different texts, but in hours that clocks show twice.
+
+    Raises:
+        ImportFailure: there are such rows; texts have no mean, and none of them is the right one.
+    """
+    moments = [datetime.fromisoformat(str(np.datetime64(instant, "us"))) for instant in repeats.instants]
+    if not moments or zones_that_repeat(moments):
+        return
+    reason = (
+        f"{repeats.differing:,} timestamps of a series have several rows that differ in {name}, such as "
+        f"{_shown(repeats, texts)}"
+    )
+    fix = "keep one row for each series and timestamp, or declare the column that tells them apart as a dimension"
+    raise ImportFailure([FileProblem("related/", reason, fix)], what="related time series")
+
+
+def _shown(repeats: Repeats, texts: Sequence[str] | None) -> str:
+    """The values of the first timestamp whose rows differ, and whose they are."""
+    example = repeats.example
+    if example is None:
+        return ""
+    values = (example.low, example.high)
+    low, high = (f"{value:g}" for value in values) if texts is None else (repr(texts[int(each)]) for each in values)
+    when = str(np.datetime64(example.instant, "us").astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")
+    return f"{low} and {high} for {' / '.join(example.key)} at {when}"
 
 
 def _named(keys: Sequence[Key]) -> str:

@@ -31,7 +31,7 @@ from chronos_assets.timeseries.dataset.related import (
     write_related_file,
 )
 from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn, filling_of, key_parts
-from chronos_assets.timeseries.dataset.related_notes import related_notes
+from chronos_assets.timeseries.dataset.related_notes import related_notes, repeat_note
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, all_series
 from chronos_assets.timeseries.dataset.shard_writing import longest_tail, tail_start
@@ -426,6 +426,11 @@ class RelatedWriter:
             strange=sorted(key for each in written for key in each.strange),
             strays=strays,
             sparse=sparse,
+            repeats=[
+                note
+                for column in self.columns
+                if (note := repeat_note(column.name, column.repeats, column.texts, column.method))
+            ],
         )
 
 
