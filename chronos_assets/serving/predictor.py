@@ -65,6 +65,7 @@ class BatchPredictor:
         beside: what the ensemble may know of a series beside a request's values: metadata of its item, holidays.
         non_negative: as the forecast workload has it; the history is the target that a request brings.
         integers: likewise.
+        in_utc: whether the times of the data are known to be in UTC.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class BatchPredictor:
         beside: ServedCovariates | None = None,
         non_negative: bool | None = None,
         integers: bool = False,
+        in_utc: bool = False,
     ) -> None:
         description = model.description
         low, high = description.quantile_range
@@ -87,6 +89,7 @@ class BatchPredictor:
         self._numbers = count()
         self._non_negative = non_negative
         self._integers = integers
+        self._in_utc = in_utc
         self.reads_covariates = ensemble is not None and ensemble.reads_covariates
         self._beside = beside or ServedCovariates()
         regression = ensemble.predictor.regression if ensemble is not None else None
@@ -127,12 +130,13 @@ class BatchPredictor:
         return Key(parameters.prediction_length, levels), [Item((series,), call) for series in call.inputs]
 
     def _check_start(self, series: SeriesInput) -> None:
-        """See that the calendar and holidays of a start with an offset are those of the data's clock, which isn't known here.
+        """See that the calendar and holidays of a start with an offset (a Z is one) are those of the data's clock.
 
         Raises:
             InvocationError: they are not.
         """
-        if self.reads_covariates and series.start is not None and series.start.utcoffset():
+        offset = None if series.start is None else series.start.utcoffset()
+        if self.reads_covariates and offset is not None and (offset or not self._in_utc):
             raise InvocationError(
                 f"{series.place}.start",
                 "has an offset, by which hours and holidays could be those of another day: write the time as the clock of the "

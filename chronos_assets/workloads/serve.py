@@ -210,6 +210,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
         non_negative=settings.non_negative,
         integers=settings.integers,
         whole_batches=batching.whole_batches,
+        in_utc=settings.forecasts is not None and settings.forecasts.clock == "UTC",
     )
     schema = Schema(
         f"model {settings.version}",

@@ -244,17 +244,21 @@ def test_a_what_if_with_a_text_that_the_past_does_not_have_is_refused(served):
     assert caught.value.field == "inputs[0].future_covariates.event[1]"
 
 
-def test_a_start_with_an_offset_has_no_calendar_of_the_day_before(served, schema, sales):
+def test_a_start_with_an_offset_has_no_calendar_of_the_day_before(served, learned, schema, sales):
     body = json.loads(request(sales[2]))
     body["parameters"]["freq"] = "D"
 
-    def of_start(start: str) -> np.ndarray:
+    def of_start(start: str, by: BatchPredictor = served) -> np.ndarray:
         body["inputs"][0]["start"] = start
-        return answer(served, schema, json.dumps(body).encode())
+        return answer(by, schema, json.dumps(body).encode())
 
-    with pytest.raises(InvocationError, match=r"inputs\[0\].start: has an offset"):
-        of_start("2023-01-02T00:00:00+02:00")
-    assert of_start("2023-01-02T00:00:00Z").tolist() == of_start("2023-01-02").tolist()
+    for offset in ("+02:00", "Z"):
+        with pytest.raises(InvocationError, match=r"inputs\[0\].start: has an offset"):
+            of_start(f"2023-01-02T00:00:00{offset}")
+    in_utc = BatchPredictor(served.model, ensemble=Ensemble(learned, {}, HORIZON, (0.5,)), in_utc=True)
+    assert of_start("2023-01-02T00:00:00Z", in_utc).tolist() == of_start("2023-01-02").tolist()
+    with pytest.raises(InvocationError, match="has an offset"):
+        of_start("2023-01-02T00:00:00+02:00", in_utc)
 
 
 def test_a_past_only_attribute_has_no_future(sales):
