@@ -42,7 +42,7 @@ TIMESTAMP_NAMES: tuple[str, ...] = (
     "month",
     "year",
 )
-TIMESTAMP_NAMES += ("datum", "zeitstempel", "zeit", "monat", "jahr", "fecha", "mes", "mois")
+TIMESTAMP_NAMES += ("datum", "zeitstempel", "zeit", "monat", "jahr", "fecha", "mes", "mois", "periode")
 ITEM_NAMES: tuple[str, ...] = (
     *("itemid", "instancetype", "workforcetype", "metricname", "uniqueid", "seriesid", "item", "series", "id"),
     *("sku", "product", "name", "key"),

@@ -31,8 +31,8 @@ from datetime import datetime
 
 import numpy as np
 
-from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Grid, Unit
-from chronos_assets.calendar.rhythm import Rhythm, change_of_rhythm, duration
+from chronos_assets.calendar.frequencies import Frequency, Grid, Unit
+from chronos_assets.calendar.rhythm import Rhythm, change_of_rhythm
 from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
@@ -55,10 +55,13 @@ from chronos_assets.params.headers import column_name, renamed
 from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
 from chronos_assets.params.overlaps import Overlap, check_versions, find_overlap, versions
 from chronos_assets.params.reader import parse_params
+from chronos_assets.params.rhythm_notes import rhythm_notes
+from chronos_assets.params.row_kinds import check_constant, check_planned, taken_back_notes
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.params.target_values import check_point, course_notes, unit_notes, value_notes
 from chronos_assets.params.timestamp_columns import (
     check_century,
+    check_days,
     check_order,
     in_local_time,
     is_dated,
@@ -79,8 +82,6 @@ _NOT_A_NUMBER = (
 
 # A number with a currency, a unit, a percent sign, brackets or blanks that separate thousands.
 _DRESSED = re.compile(r"[^\w\s]{0,3}\s?[^\w\s]?\d[\d.,'\s]*(\s?([^\w\s]|[A-Za-z]{1,4}))?")
-# Fewer periods with a row than this are reported.
-_MOSTLY = 0.8
 _MOST_REPEATED = 100  # timestamps that are looked up
 # Names that forecast.csv uses itself: a column that plays no part is left out of the schema if it is called so.
 _TAKEN = frozenset({"type"})
@@ -190,6 +191,9 @@ def _infer(
     unused = [column for column in candidates if column not in keys.columns]
     if named.get("repeats") != "sum":
         check_versions(rows, keys.columns, unused)
+    check_planned(unused, keys.columns)
+    if named.get("target") is None:
+        check_constant(target, unused, keys.columns)
     overlap = find_overlap(rows, keys.columns, unused, target, newest_counts=named.get("files") is not None)
     if overlap.keys:
         rows = Rows(readings[0], versions(rows, [*keys.columns, *overlap.keys]), places[1])
@@ -198,6 +202,7 @@ def _infer(
         )
     times, steps = regular_reading(readings, rows, keys.columns)
     check_century(times)
+    check_days(times)
     if named.get("frequency") is None:
         _refuse_change_of_rhythm(rows, keys.columns, times, steps)
     check_order(times, steps, rows, keys.columns)
@@ -216,8 +221,13 @@ def _infer(
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    guesses = (*_notes(params, roles, columns, steps, periods), *unit_notes(target, places[0], keys.columns))
-    return replace(params, notes=(*guesses, *_rhythm_notes(params, steps, times)))
+    taken_back = taken_back_notes(target, unused)
+    guesses = (
+        *_notes(params, roles, columns, steps, periods),
+        *taken_back,
+        *unit_notes(target, places[0], keys.columns),
+    )
+    return replace(params, notes=(*guesses, *rhythm_notes(params, steps, times)))
 
 
 def _refuse_change_of_rhythm(rows: Rows, keys: Sequence[Column], times: Times, steps: Rhythm) -> None:
@@ -530,60 +540,6 @@ def _of_a_sample(note: str) -> str:
 def _label(column: Column, name: str) -> str:
     """A column's name, with its header where a schema can't hold that."""
     return name if column.header.isascii() else f"{column.header} ({name} in params.json)"
-
-
-def _rhythm_notes(params: ForecastParams, steps: Rhythm, times: Times) -> Iterator[str]:
-    """What was guessed of the periods: where they start, which rows were moved, how many are empty."""
-    if params.alignment != DEFAULT_ALIGNMENT:
-        where = "Chronos.Anchor" if params.alignment.anchor is not None else "Predictor.TimeAlignmentBoundary"
-        yield f"Periods start where the rows' timestamps lie, see {where}."
-    if steps.apart is not None:
-        first, last = (str(moment.astype("datetime64[s]")).removesuffix("T00:00:00") for moment in steps.apart)
-        yield (
-            f"Some series are stamped at the start of a period ({first}) and others at its end ({last}): each row counts for "
-            "the period that it lies in, see Chronos.SnapSeconds."
-        )
-    elif params.snap_seconds is not None:
-        yield (
-            f"Timestamps stray from the starts of periods: rows up to {duration(steps.snap)} before one belong to the "
-            f"period that it starts, see Chronos.SnapSeconds."
-        )
-    elif steps.finer is None:
-        yield from _straying(params.grid, times)
-    yield from _of_weeks(params, times)
-    if params.time_zone is not None:
-        yield f"Timestamps are read on the clock of {params.time_zone}, which fits their offsets, see Chronos.TimeZone."
-    elif has_offset(params.timestamp_format):
-        yield "Timestamps with an offset become times in UTC; set Chronos.TimeZone to have them on the clock of a place."
-    if steps.observed < _MOSTLY:
-        yield (
-            f"{1 - steps.observed:.0%} of the periods between the first and the last row of a series have no row; they "
-            f"count as missing, not as 0, see middlefill."
-        )
-
-
-def _of_weeks(params: ForecastParams, times: Times) -> Iterator[str]:
-    """Whether months are those of a calendar of whole weeks, 4-4-5."""
-    moments = np.unique(np.array([moment for moment in times.moments if moment is not None], dtype="datetime64[D]"))
-    weeks, rest = np.divmod(np.diff(moments).astype(np.int64), 7)
-    if params.frequency.unit is Unit.MONTH and np.mean(rest == 0) > _MOSTLY:
-        low, high = int(weeks.min()), int(weeks.max())
-        every = f"{low} or {high}" if high == low + 1 else f"{low} to {high}" if high > low else f"{low}"
-        yield (
-            f"Rows come every {every} weeks and are read as calendar months: a forecast is dated by the month, and nothing "
-            "tells a period of more weeks from others; use weeks, if you have them."
-        )
-
-
-def _straying(grid: Grid, times: Times) -> Iterator[str]:
-    """Which rows lie within a period instead of at its start; they count for that period."""
-    moments = np.array([moment for moment in times.moments if moment is not None], dtype="datetime64[us]")
-    odd = moments[grid.floor(moments) != moments]
-    if len(odd):
-        yield (
-            f"{len(odd):,} of {len(moments):,} rows looked at do not lie where a period starts, such as that of "
-            f"{str(odd[0].astype('datetime64[s]')).removesuffix('T00:00:00')}: each counts for the period that it lies in."
-        )
 
 
 def _checked(params: ForecastParams) -> ForecastParams:

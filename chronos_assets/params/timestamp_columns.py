@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -63,11 +64,13 @@ _PARTIAL_DATES = (
     "MMM-yy",
     "yyyy",
     "yyyyMM",
+    "MM.yyyy",
 )
 # Forms of one program each: weather services, databases, SAS, spreadsheets, browsers.
 _OTHERS: tuple[str, ...] = ("yyyyMMddHH", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyyMMdd HHmm", "yyyy-MM-dd HH")
 _OTHERS += ("yyyy-MM-dd HH:mm:ss XXX", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy", "ddMMMyyyy:HH:mm:ss", "dd/MMM/yyyy")
-_OTHERS += ("yyyy-MMM-dd", "EEEE, MMMM dd, yyyy", "EEEE, MMMM d, yyyy")
+_OTHERS += ("yyyy-MMM-dd", "EEEE, MMMM dd, yyyy", "EEEE, MMMM d, yyyy", "yyyy-MM-dd'T'HH", "dd/MMM/yy h:mm a")
+_OTHERS += ("yyyyDDD",)
 _OTHERS += ("dd/MM/yyyy, HH:mm:ss", "MM/dd/yyyy, HH:mm:ss", "d/M/yyyy, h:mm:ss a", "M/d/yyyy, h:mm:ss a")
 _HALF = 0.6  # of two files with dates of their own, a little more
 _NAMED = 8  # columns of a file without timestamps
@@ -80,12 +83,16 @@ _FULL = 0.95
 # What stands behind microseconds, which is as fine as timestamps are kept.
 _FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
-_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy", *_OTHERS[:3]})
+_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy", "MM.yyyy", "yyyyDDD", *_OTHERS[:3]})
+# Days of a year beyond the 16 periods that books may have in one.
+_PERIODS_OF_BOOKS = 16
 # What 202405 and 2024-05 mean, a week or a month, is for the column's name to say; what 1800 means under "time", for nobody.
 _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
 )
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
+# A period of a fiscal year as ERP systems write it: 001.2024, 2024/001, 2024001.
+_PERIOD_OF_BOOKS = re.compile(r"0(0\d|1[0-6])[./](19|20)\d\d|(19|20)\d\d[./-]?0(0\d|1[0-6])")
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_TIME = "name it in Predictor.FeaturizationConfig.ForecastDimensions of a params.json"
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
@@ -182,11 +189,16 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
         return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
     serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
     if serial:
-        return f"{serial[0]} seems to count days since 1900, as spreadsheets do; write dates such as 2024-01-31"
+        return (
+            f"{serial[0]} seems to count days since 1900, as spreadsheets do (on a Mac since 1904, in SAS and Stata since "
+            "1960); write dates such as 2024-01-31"
+        )
     for column in columns:
         if column.present and (
             PERIODS.fullmatch(column.present[0])
             or (_is_numbered(column) and re.match(r"(19|20)\d\d(?!\d{4})", column.present[0]))
+            or all(map(_PERIOD_OF_BOOKS.fullmatch, column.present))
+            or _number_quarters(column)
         ):
             return (
                 f"{column.name} seems to number weeks, months, quarters or years ({column.present[0]!r}); write the first day "
@@ -203,6 +215,13 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
         f"{where} timestamps in a form that is known{row}; write them such as 2024-01-31 15:00:00, "
         f"or describe them by TimestampFormat in a params.json"
     )
+
+
+def _number_quarters(column: Column) -> bool:
+    """Whether a column reads as months and seems to number quarters, see `_are_quarters`."""
+    values = list(column.distinct)
+    readings = ((pattern, _read_all(values, pattern, 0)) for pattern in _PARTIAL_DATES if pattern != "yyyy")
+    return any(moments is not None and _are_quarters(pattern, moments) for pattern, moments in readings)
 
 
 def _cut(text: str) -> str:
@@ -244,6 +263,10 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
         if moments is None or (pattern in _PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):
             continue
+        if pattern == "yyyyDDD" and all(
+            moment is None or _day_of_year(moment) <= _PERIODS_OF_BOOKS for moment in moments
+        ):
+            continue
         if moments not in readings or (
             not _writes(moments, readings[moments], distinct) and _writes(moments, pattern, distinct)
         ):
@@ -253,6 +276,10 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
         table = dict(zip(distinct, moments, strict=True))
         times.append(Times(column, pattern, tuple(None if v is None else table[v] for v in values)))
     return times
+
+
+def _day_of_year(moment: datetime) -> int:
+    return moment.timetuple().tm_yday
 
 
 def _read_all(values: Sequence[str], pattern: str, failures: int) -> tuple[datetime | None, ...] | None:
@@ -280,7 +307,16 @@ def _may_be_numbers(column: Column, pattern: str, moments: Sequence[datetime | N
     """Whether what reads as months or years may be numbers of weeks or quarters, or of something else."""
     if "M" not in pattern:
         return last_word(column.header) in _NO_YEARS and not _are_years(moments)
+    if _are_quarters(pattern, moments):
+        return True
     return _is_numbered(column) and not _begin_quarters(column, moments)
+
+
+def _are_quarters(pattern: str, moments: Sequence[datetime | None]) -> bool:
+    """Whether digits number quarters, whatever their name is: 1 to 4 of several years, and never a later month."""
+    months = {(moment.year, moment.month) for moment in moments if moment is not None}
+    years = {year for year, _ in months}
+    return "MMM" not in pattern and len(years) > 1 and {month for _, month in months} == {1, 2, 3, 4}
 
 
 def _begin_quarters(column: Column, moments: Sequence[datetime | None]) -> bool:
@@ -373,6 +409,24 @@ def check_century(times: Times) -> None:
     if far is not None and far[1] is not None:
         raise InferenceError(
             f"years in {times.column.name} have two digits, so that {far[0]} would be in {far[1].year}: write them with four"
+        )
+
+
+def check_days(times: Times) -> None:
+    """Refuse days of a month that read as years of two digits.
+
+    Raises:
+        InferenceError: `Jan-05` is followed by `Jan-06`.
+    """
+    if times.pattern != "MMM-yy":
+        return
+    moments = [moment for moment in dict.fromkeys(times.moments) if moment is not None]
+    steps = [(before.month == after.month, abs(after.year - before.year) == 1) for before, after in pairwise(moments)]
+    if 2 * sum(same and next_year for same, next_year in steps) > len(steps):
+        first = next(value for value in times.column.values if value is not None)
+        raise InferenceError(
+            f"{first} in {times.column.name} may be a day of the month or the month of a year: write dates such as "
+            f"{moments[0]:%Y-%m-%d}"
         )
 
 

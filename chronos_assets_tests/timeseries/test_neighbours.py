@@ -192,6 +192,92 @@ def test_numbers_of_weeks_and_quarters_are_no_months(name: str, form: str) -> No
         infer(["item_id", name, "qty"], [["a", form.format(number), "1.5"] for number in range(1, 13)])
 
 
+@pytest.mark.parametrize("form", ["{:03d}.{}", "{1}/{0:03d}", "{1}{0:03d}", "{1}-{0:03d}"])
+@pytest.mark.parametrize("last", [12, 16])
+def test_periods_of_books_are_named(form: str, last: int) -> None:
+    texts = [form.format(number, year) for year in (2019, 2020) for number in range(1, last + 1)]
+    with pytest.raises(InferenceError, match="PERIODE seems to number weeks, months, quarters or years"):
+        infer(["MATNR", "PERIODE", "MENGE"], [["0010", text, "1.5"] for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "frequency"),
+    [
+        ("Periode", "%m.%Y", "M"),
+        ("date", "%Y%j", "D"),
+        ("period", "%Y-%m-%dT%H", "H"),
+        ("date", "%d/%b/%y 12:00 AM", "D"),
+    ],
+)
+def test_forms_of_other_programs_are_read(name: str, form: str, frequency: str) -> None:
+    times = pd.date_range("2023-01-01", periods=30, freq={"M": "MS", "D": "D", "H": "h"}[frequency])
+    assert str(infer([name, "Menge"], [[time.strftime(form), "1.5"] for time in times]).frequency) == frequency
+
+
+@pytest.mark.parametrize("name", ["period", "date", "month", "timestamp"])
+@pytest.mark.parametrize("form", ["{}-{:02d}", "{}{:02d}", "{1:02d}/{0}"])
+def test_numbers_of_quarters_need_no_name(name: str, form: str) -> None:
+    texts = [form.format(year, number) for year in (2022, 2023) for number in (1, 2, 3, 4)]
+    with pytest.raises(InferenceError, match=f"{name} seems to number weeks, months, quarters or years"):
+        infer(["item_id", name, "qty"], [["a", text, "1.5"] for text in texts])
+
+
+@pytest.mark.parametrize(("days", "fits"), [(31, False), (60, False), (9, False), (None, True)])
+def test_days_of_a_month_are_no_years(days: int | None, fits: bool) -> None:
+    times = pd.date_range("2020-01-01", periods=days or 48, freq="D" if days else "MS")
+    rows = [[time.strftime("%b-%d" if days else "%b-%y"), "1.5"] for time in times]
+    if fits:
+        assert str(infer(["date", "qty"], rows).frequency) == "M"
+    else:
+        with pytest.raises(InferenceError, match="Jan-01 in date may be a day of the month or the month of a year"):
+            infer(["date", "qty"], rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "refused"),
+    [
+        ("type", ("Actual", "Forecast"), True),
+        ("Scenario", ("ACT", "Budget"), True),
+        ("is_forecast", ("0", "1"), True),
+        ("type", ("Store", "Forecast"), False),
+        ("class", ("Luxury", "Budget"), False),
+        ("is_holiday", ("0", "1"), False),
+    ],
+)
+def test_rows_that_are_forecasts_are_no_observations(name: str, texts: tuple[str, str], refused: bool) -> None:
+    rows = [[item, f"{day}", texts[day > DAYS[29]], f"{day.day}"] for item in "ab" for day in DAYS]
+    if refused:
+        with pytest.raises(InferenceError, match=f"{name} says that 20 of 80 rows are no observations .'{texts[1]}'."):
+            infer(["sku", "date", name, "qty"], rows)
+    else:
+        assert infer(["sku", "date", name, "qty"], rows).item_column == "sku"
+    of_items = [[*row[:2], texts[row[0] == "b"], row[3]] for row in rows]  # what the item is, not what the row is
+    assert infer(["sku", "date", name, "qty"], of_items).item_column == "sku"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "said"), [("cancelled", "5", True), ("Return", "-5", False), ("shipped", "5", False)]
+)
+def test_rows_that_are_taken_back_are_reported(text: str, value: str, said: bool) -> None:
+    rows = [[f"{day}", "new" if day.day % 7 else text, "3" if day.day % 7 else value] for day in DAYS]
+    notes = infer(["date", "order_kind", "qty"], rows).notes
+    assert (
+        any(f"5 of 40 rows looked at, whose order_kind is '{text}', count like all others" in n for n in notes) == said
+    )
+
+
+@pytest.mark.parametrize("name", ["y", "value", "volume", "sales"])
+def test_a_name_of_several_meanings_is_no_target_where_only_another_number_changes(name: str) -> None:
+    rows = [[item, f"{day}", constant, f"{day.day}"] for item, constant in (("a", "1.5"), ("b", "2.5")) for day in DAYS]
+    if name == "sales":
+        assert infer(["sku", "date", name, "sold"], rows).target_column == name
+    else:
+        with pytest.raises(InferenceError, match=f"{name} has one value in each series, whereas sold changes"):
+            infer(["sku", "date", name, "sold"], rows)
+        assert infer(["sku", "date", name, "sold"], rows, target=name).target_column == name
+        assert infer(["sku", "date", name, "price"], [[*row[:3], "9"] for row in rows]).target_column == name
+
+
 def test_months_that_begin_quarters_are_no_numbers_of_quarters() -> None:
     months = [f"{year}-{month:02d}" for year in range(2010, 2020) for month in (1, 4, 7, 10)]
     assert str(infer(["item_id", "quarter", "qty"], [["a", month, "1.5"] for month in months]).frequency) == "3M"

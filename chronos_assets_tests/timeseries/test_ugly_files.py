@@ -195,6 +195,20 @@ class TestEncodings:
         assert f"the file is {kind}" in str(drop.put(start + "\n" + HOURS).fail())
 
 
+class TestMarksOfByteOrder:
+    @pytest.mark.parametrize(
+        "columns", [("item_id", "timestamp", "target_value"), ("timestamp", "item_id", "target_value")]
+    )
+    @pytest.mark.parametrize("bad", ["", "a,b\n"])  # with a bad row, lines are read one by one
+    def test_of_a_file_that_was_appended_are_no_part_of_a_name(self, drop, columns, bad):
+        item = columns.index("item_id")
+        form = "a,2024-01-01 0{0}:00:00,{0}\n" if item == 0 else "2024-01-01 0{0}:00:00,a,{0}\n"
+        texts = [form.format(hour) for hour in range(4)]
+        drop.put("\ufeff" + "".join(texts[:2]) + "\ufeff" + "".join(texts[2:]) + bad)
+        drop.run(params_for(columns=columns, chronos={"BadRows": "quarantine"}))
+        assert drop.targets() == {"a": [0, 1, 2, 3]}
+
+
 class TestTimestamps:
     @pytest.mark.parametrize("fraction", [".0000000", ".123456789", ".12345678Z", ".1234567+02:00", ".1"])
     @pytest.mark.parametrize("between", [" ", "T"])
@@ -252,6 +266,12 @@ class TestIds:
         params = params_for(columns=("timestamp", "target_value", "item_id", "tags"))
         drop.put_table(self.table(pa.array(["a"] * 3)).append_column("tags", pa.array([["x"]] * 3))).run(params)
         assert drop.targets() == {"a": [1, 2, 3]}
+
+    @pytest.mark.parametrize("names", [("target_value", "target_value"), ("target_value", "Target_Value")])
+    def test_two_columns_of_one_name_are_refused(self, drop, names):
+        columns = [pa.array(["a"] * 3), self.TIMES, pa.array([1.0, 2.0, 3.0]), pa.array([4.0, 5.0, 6.0])]
+        failure = drop.put_table(pa.table(columns, names=["item_id", "timestamp", *names])).fail()
+        assert "the column 'target_value' is there more than once" in str(failure)
 
 
 class TestSwelling:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Noted = TypeVar("Noted")
 
 # To be raised with every change of what the same files become.
-RECIPE = 9
+RECIPE = 10
 
 # Distinct timestamps of a file that are kept; files with more are always read.
 MOST_INSTANTS = 100_000

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from duckdb import DuckDBPyConnection
 
 from chronos_assets.calendar.timestamp_format import has_offset, is_iso_timestamp
@@ -310,7 +311,7 @@ class TrainFileReader:
         self._check_order(file.key, layout)
         if note := self._offset_note(layout.first_time):
             layout = replace(layout, notes=(*layout.notes, note))
-        texts = {name: f"coalesce(c{place}, '')" for name, place in layout.positions.items()}
+        texts = {name: _csv_text(f"coalesce(c{place}, '')", place) for name, place in layout.positions.items()}
         sql = self._rows_sql(_read_csv(path, layout), self._cast(texts))
         simple = layout.header_line in {None, 1} and not layout.preamble and not has_long_blanks(path)
         batches = self._flawless(file.key, path, sql, advance) if simple else None
@@ -362,7 +363,8 @@ class TrainFileReader:
 
     def _records(self, key: str, path: Path, layout: CsvLayout, advance: Advance) -> Iterator[pa.RecordBatch]:
         """The rows of a CSV file found record by record; bad ones are collected with their lines."""
-        texts = {name: f"c{place}" for place, name in enumerate(layout.positions)}
+        places = layout.positions.items()
+        texts = {name: _csv_text(f"c{number}", place) for number, (name, place) in enumerate(places)}
         sql = self._rows_sql("records", self._cast(texts, problem="problem"))
         size = path.stat().st_size
         with path.open("rb") as stream:
@@ -428,7 +430,7 @@ class TrainFileReader:
             raise too_large(file.key, f"its {rows:,} rows unpack to {max(size, rows * _ROW_BYTES):,} bytes", most)
         if chunks > _LARGEST_CHUNK:
             raise too_large(file.key, f"a column of one row group unpacks to {chunks:,} bytes", _LARGEST_CHUNK)
-        layout = named_layout(file.key, list(types), self._schema)
+        layout = named_layout(file.key, _names_of(file, list(types)), self._schema)
         columns = {name: list(types)[place] for name, place in layout.positions.items()}
         _check_types(file.key, {name: types[column] for name, column in columns.items()}, self._schema, self._params)
         keys = set(self._schema.keys)
@@ -500,6 +502,11 @@ def _read_csv(path: Path, layout: CsvLayout) -> str:
     )
 
 
+def _csv_text(sql: str, place: int) -> str:
+    """SQL for a column's text without the mark of byte order that a line has where another file was appended."""
+    return sql if place else f"CASE WHEN starts_with({sql}, '\ufeff') THEN substr({sql}, 2) ELSE {sql} END"
+
+
 def _table(records: Sequence[Record], layout: CsvLayout) -> pa.Table:
     """Records as a table: c0, c1, … in the order of `layout.positions`, empty where `problem` (a `Reason`) is not 0."""
     places = list(layout.positions.values())
@@ -544,6 +551,15 @@ def _text(column: str, kind: str, *, key: bool) -> str:
     elif kind == "VARCHAR":
         text = f"left({name}, {_LONGEST_TEXT})"
     return f"coalesce({text}, '')"
+
+
+def _names_of(file: TrainFile, columns: list[str]) -> list[str]:
+    """The columns' names as a Parquet file has them; DuckDB calls the second of two `qty_1`."""
+    try:
+        names = pq.read_schema(file.path).names
+    except (OSError, pa.ArrowException):
+        return columns
+    return names if len(names) == len(columns) else columns
 
 
 def _typed_value(column: str, kind: str, *, is_number: bool) -> CastValue:
