@@ -24,7 +24,7 @@ from chronos_assets.predictors.covariates import open_covariates
 from chronos_assets.predictors.dataset_request import SeriesRequest
 from chronos_assets.predictors.members.base import COVARIATE_REACH, Covariates
 from chronos_assets.predictors.members.regression import REACH
-from chronos_assets.predictors.opening import Network, Reading, learn_as_of
+from chronos_assets.predictors.opening import Network, learn_as_of
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
@@ -203,15 +203,7 @@ class DatasetWindows:
         if request.zero_shot is None:
             return None
         shards, version = list_shards(self._folder), self._manifest.data_version
-        reading = Reading(
-            self._grid,
-            request.horizon,
-            request.filling,
-            request.dimensions,
-            request.context_length,
-            request.seed,
-            request.zero_shot,
-        )
+        reading = request.reading(self._grid, request.zero_shot, self._covariates)
         return learn_as_of(
             shards,
             reading,

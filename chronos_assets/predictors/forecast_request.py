@@ -20,9 +20,7 @@ from chronos_assets.container.parameters import Count, CountOrNone, Levels, Text
 from chronos_assets.models.checkpoints import BUNDLED
 from chronos_assets.params.forecast import quantile_name
 from chronos_assets.params.predictor import PredictorParams
-from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_request import DatasetRequest
-from chronos_assets.predictors.opening import Reading
 from chronos_assets.predictors.scenario import Scenario
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
@@ -95,23 +93,6 @@ class ForecastRequest(DatasetRequest):
         super().__post_init__()
         if not self.columns:
             raise ValueError("neither a quantile nor the mean is asked for")
-
-    def reading(self, covariates: CovariateFolders | None) -> Reading:
-        """What learning a predictor has to know; with the default options where none were given.
-
-        Args:
-            covariates: what there is beside the dataset.
-        """
-        return Reading(
-            self.grid,
-            self.horizon,
-            self.filling,
-            self.dimensions,
-            self.context_length,
-            self.seed,
-            self.zero_shot or PredictorParams(),
-            covariates.digest if covariates is not None else None,
-        )
 
     @property
     def levels(self) -> tuple[float, ...]:

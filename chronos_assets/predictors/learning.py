@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,50 +124,76 @@ def learn(
     """
     names = tuple(member.name for member in backtester.members)
     facts = {**(learned or {}), "windows": len(windows), "series": len({window.key for window in windows})}
+    made = partial(
+        Predictor,
+        seasons=recipe.seasons,
+        horizon=recipe.horizon,
+        metric=recipe.metric,
+        regression=regression,
+        base=base or {},
+    )
     if not windows:
         prior = prior_weights(names, seasonal=bool(recipe.seasons))
         weights = selection.affordable(selection.pruned(prior), _costs(names), recipe.max_cost)
-        return rounded(_predictor(names, weights, recipe, base or {}, facts, regression=regression))
+        return rounded(made(names, weights, Calibration.none(), learned=facts).used())
+    return rounded(
+        _by_backtest(
+            partial(made, pooled=pooled), windows, backtester, recipe, facts, categories or {}, progress
+        ).used()
+    )
+
+
+def _by_backtest(
+    made: Callable[..., Predictor],
+    windows: Sequence[PastWindow],
+    backtester: AnyBacktester,
+    recipe: Recipe,
+    facts: Mapping[str, Any],
+    categories: Mapping[str, Mapping[str, str]],
+    progress: Callable[[int, int], None] | None,
+) -> Predictor:
+    """A predictor by what its members forecast of windows, `made` of that and of what doesn't follow from it; see `learn`."""
     attributes = forms(window.covariates for window in windows if window.covariates is not None)
     every = _backtest(windows, backtester, recipe, progress)
-    backtest = every.members(worthwhile(names, every.losses))
-    names = backtest.names
+    backtest = every.members(worthwhile(every.names, every.losses))
     weights = backtest.weights(np.arange(len(backtest.kept)), recipe)
     out_of_fold = backtest.out_of_fold(recipe)
     combined = backtest.bounded(np.sort(out_of_fold, axis=2))
     calibration = calibrate(combined, backtest.actuals, _likeness(windows)[backtest.kept])
+    effects = backtest.trait_effects(weights)
     items: dict[Key, Floats] = {}
     segments: dict[Segment, Floats] = {}
-    effects = backtest.trait_effects(weights)
     if recipe.per_item:
-        expected = None
-        if effects is not None and backtest.traits is not None:
-            expected = effects.expected(backtest.traits)[weights > 0]
-        segments, facts["segment_trust"] = _segments(backtest, weights, categories or {}, expected)
-        own, trust = selection.item_weights(backtest.losses, backtest.items, weights, expected)
-        facts["item_trust"] = round(trust, 4)
-        if trust > 0:
-            items = {key: selection.pruned(row) for key, row in zip(backtest.keys, own, strict=True)}
+        items, segments, trusts = _own_weights(backtest, weights, effects, categories)
+        facts = {**facts, **trusts}
     finished = backtest.bounded(calibration.apply(combined))
-    rows, gain = _leaderboard(names, backtest, weights, finished)
-    return rounded(
-        _predictor(
-            names,
-            weights,
-            recipe,
-            base or {},
-            facts,
-            calibration,
-            items,
-            regression,
-            pooled=pooled,
-            segments=segments,
-            traits=effects,
-            attributes=attributes,
-            leaderboard=rows,
-            gain=gain,
-        )
+    rows, gain = _leaderboard(backtest, weights, finished)
+    return made(
+        backtest.names,
+        weights,
+        calibration,
+        items=items,
+        segments=segments,
+        traits=effects,
+        attributes=attributes,
+        learned=facts,
+        leaderboard=rows,
+        gain=gain,
     )
+
+
+def _own_weights(
+    backtest: _Backtest, pooled: Floats, effects: TraitEffects | None, categories: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[Key, Floats], dict[Segment, Floats], dict[str, float]]:
+    """Weights of items and of segments, none where they tell nothing, and how much both are trusted."""
+    expected = None
+    if effects is not None and backtest.traits is not None:
+        expected = effects.expected(backtest.traits)[pooled > 0]
+    segments, segment_trust = _segments(backtest, pooled, categories, expected)
+    own, trust = selection.item_weights(backtest.losses, backtest.items, pooled, expected)
+    trusted = zip(backtest.keys, own, strict=True) if trust > 0 else ()
+    items = {key: selection.pruned(row) for key, row in trusted}
+    return items, segments, {"segment_trust": segment_trust, "item_trust": round(trust, 4)}
 
 
 def _segments(
@@ -200,33 +227,6 @@ def _segments(
             most = trust
             found = {(place, value): selection.pruned(row) for value, row in zip(values, own, strict=True)}
     return found, round(most, 4)
-
-
-def _predictor(
-    names: tuple[str, ...],
-    weights: Floats,
-    recipe: Recipe,
-    base: Mapping[str, str],
-    facts: Mapping[str, Any],
-    calibration: Calibration | None = None,
-    items: Mapping[Key, Floats] | None = None,
-    regression: Regression | None = None,
-    **others: Any,
-) -> Predictor:
-    made = Predictor(
-        members=names,
-        weights=weights,
-        calibration=calibration or Calibration.none(),
-        seasons=recipe.seasons,
-        horizon=recipe.horizon,
-        metric=recipe.metric,
-        items=items or {},
-        regression=regression,
-        base=base,
-        learned=facts,
-        **others,
-    )
-    return made.used()
 
 
 @dataclass(frozen=True)
@@ -548,13 +548,11 @@ def _actuals(windows: Sequence[PastWindow]) -> Actuals:
     return Actuals(np.stack([window.actual for window in windows]), np.array([window.scale for window in windows]))
 
 
-def _leaderboard(
-    names: Sequence[str], backtest: _Backtest, weights: Floats, ensemble: Floats
-) -> tuple[tuple[Standing, ...], dict[str, Any]]:
+def _leaderboard(backtest: _Backtest, weights: Floats, ensemble: Floats) -> tuple[tuple[Standing, ...], dict[str, Any]]:
     """The rows, the ensemble first and members by their wQL; and the ensemble's gain over the best of them."""
     actuals = backtest.actuals
     rows = []
-    for place, name in enumerate(names):
+    for place, name in enumerate(backtest.names):
         made = backtest.forecasts[place]
         able = np.flatnonzero(np.isfinite(made).all(axis=(1, 2)))
         rate = float(backtest.speeds[place])

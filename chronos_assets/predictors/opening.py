@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
-from chronos_assets.params.attributes import Filling
 from chronos_assets.params.options import FLOAT32
-from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
+from chronos_assets.params.predictor import CHRONOS, TUNED
 from chronos_assets.predictors.backtests import BacktestPast, past_windows
 from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_past import known_past, sampled_series
+from chronos_assets.predictors.dataset_request import Reading
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.learning import PastWindow
 from chronos_assets.predictors.members.regression import History
@@ -55,20 +54,6 @@ def describe_given(workspace: Workspace, model: str, *, channel: str = "model") 
     """
     folder = workspace.optional_input(channel)
     return describe_model(model) if folder is None else replace(describe_model(folder), reference=model)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What a workload knows of the dataset that it reads: the grid, how gaps are filled, the options of the predictor."""
-
-    grid: Grid
-    horizon: int
-    filling: Filling
-    dimensions: tuple[str, ...]
-    context_length: int | None
-    seed: int
-    zero_shot: PredictorParams
-    covariates: str | None = None  # digest of what there is beside it
 
 
 class Network:

@@ -308,7 +308,7 @@ class _ForecastJob:
         learned = (
             learn_as_of(
                 [self.folder / shard.name for shard in self.shards],
-                self.request.reading(self.covariates),
+                self.request.reading(self.request.grid, self.request.zero_shot, self.covariates),
                 network,
                 missing,
                 data_version=self.dataset.data_version,
@@ -579,7 +579,7 @@ def _given_predictors(
         return {}
     return known_predictors(
         workspace.optional_input("predictors"),
-        request.reading(covariates),
+        request.reading(request.grid, request.zero_shot, covariates),
         description.digest,
         {window.key: window.ordinal for window in windows},
         data_version=dataset.data_version,

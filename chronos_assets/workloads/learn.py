@@ -56,7 +56,7 @@ from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.regression import History
-from chronos_assets.predictors.opening import Network, Reading, known_predictors, learn_as_of, windows_as_of
+from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, windows_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
@@ -100,9 +100,10 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
         series=dataset.series,
     )
     ordinals = {window.key: window.ordinal for window in windows}
+    reading = request.reading(request.grid, request.zero_shot, covariates)
     known = known_predictors(
         workspace.optional_input("predictors"),
-        request.reading(covariates),
+        reading,
         network.description.digest,
         ordinals,
         data_version=dataset.data_version,
@@ -111,7 +112,7 @@ def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: 
     missing = {key: ordinal for key, ordinal in ordinals.items() if key not in known}
     learned = learn_as_of(
         list_shards(folder),
-        request.reading(covariates),
+        reading,
         network,
         missing,
         data_version=dataset.data_version,
@@ -158,15 +159,7 @@ def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspac
     sampled = _sampled(list_shards(folder), request, holdout)
     covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
     end = holdout.validation_end
-    reading = Reading(
-        request.grid,
-        request.horizon,
-        request.filling,
-        request.dimensions,
-        request.context_length,
-        request.seed,
-        request.predictor,
-    )
+    reading = request.reading(request.grid, request.predictor, covariates)
     # As the zero-shot predictor of the gate, see `learn_as_of`.
     past, windows = windows_as_of(sampled, reading, end, covariates, anchor=end)
     networks = {TUNED: describe_model(checkpoint)}

@@ -88,27 +88,12 @@ def read_files(
     resources.progress("read", 0.0)
     with scratch_connection(scratch, memory_limit=resources.memory_limit, threads=resources.threads) as connection:
         reader = TrainFileReader(
-            connection,
-            params,
-            bad,
-            several=several,
-            unpacked=resources.unpacked,
-            reading=reading,
-            renamed=renamed,
+            connection, params, bad, several=several, unpacked=resources.unpacked, reading=reading, renamed=renamed
         )
         for rank, file in files.items():
-            watch, before = FileWatch(unit or 1), dict(bad.counts)
-
-            def good(batch: pa.RecordBatch, rank: int = rank, watch: FileWatch = watch) -> None:
-                take(rank, batch, _NONE if unit is None else watch.see(batch))
-
             advance = partial(_advance, resources, done / total, sizes[rank] / total)
             try:
-                with TemporaryDirectory(dir=scratch) as folder:
-                    contents = reader.read(file, good, Path(folder), advance)
-                found[rank] = facts = watch.facts(file, contents, bad.since(before))
-                if unit is not None and (problem := misread(facts, params)):
-                    problems.append(problem)
+                found[rank] = _read_file(reader, file, params, partial(take, rank), bad, scratch, advance, unit)
             except FileProblem as problem:
                 problems.append(problem)
             done += sizes[rank]
@@ -116,6 +101,34 @@ def read_files(
         raise ImportFailure(problems, bad.first, bad.counts, what=what)
     resources.progress("read", 1.0)
     return found, reader.renamed
+
+
+def _read_file(
+    reader: TrainFileReader,
+    file: TrainFile,
+    params: ForecastParams,
+    take: Callable[[pa.RecordBatch, Integers], None],
+    bad: BadRows,
+    scratch: Path,
+    advance: Callable[[float], None],
+    unit: int | None,
+) -> FileFacts:
+    """What is known of one file, once its rows are taken; see `read_files`.
+
+    Raises:
+        FileProblem: it can't be read, or its timestamps mean something else than they say.
+    """
+    watch, before = FileWatch(unit or 1), dict(bad.counts)
+
+    def good(batch: pa.RecordBatch) -> None:
+        take(batch, _NONE if unit is None else watch.see(batch))
+
+    with TemporaryDirectory(dir=scratch) as folder:
+        contents = reader.read(file, good, Path(folder), advance)
+    facts = watch.facts(file, contents, bad.since(before))
+    if unit is not None and (problem := misread(facts, params)):
+        raise problem
+    return facts
 
 
 def _advance(resources: Resources, before: float, own: float, share: float) -> None:

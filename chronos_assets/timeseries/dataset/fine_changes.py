@@ -7,7 +7,7 @@ there on everything is done as by an import of everything; see `importing`. That
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +19,11 @@ from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
 from chronos_assets.timeseries.dataset.dataset_before import DatasetBefore, FullImportNeededError
 from chronos_assets.timeseries.dataset.gridding import Cells, Condensed, LeftOut, Rule
 from chronos_assets.timeseries.dataset.import_memory import WrittenWhole
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range, row_note
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Written, hash_range, row_note
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.row_cells import RowCells, recalled, with_rows_of
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, tail_start
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries
-
-
-@dataclass(frozen=True)
-class Written:
-    """What an import of changes wrote: see `Settled`, and `ImportMemory` for the rest."""
-
-    settled: Settled
-    left_out: LeftOut
-    cut: Cut
-    tail_from: int | None
-    wholes: tuple[WrittenWhole | None, ...]
 
 
 def write_fine_changes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -36,7 +37,14 @@ from chronos_assets.timeseries.dataset.gridding import (
     join_condensed,
     period_of,
 )
-from chronos_assets.timeseries.dataset.import_memory import FileFacts, WrittenWhole, noted_unit, recipe_of
+from chronos_assets.timeseries.dataset.import_memory import (
+    FileFacts,
+    ImportMemory,
+    WrittenWhole,
+    dataset_digest,
+    noted_unit,
+    recipe_of,
+)
 from chronos_assets.timeseries.dataset.import_notes import (
     FileReport,
     early_notes,
@@ -47,11 +55,11 @@ from chronos_assets.timeseries.dataset.import_notes import (
     with_replaced,
 )
 from chronos_assets.timeseries.dataset.partitioning import PeriodTooLargeError, RowPartitions
-from chronos_assets.timeseries.dataset.placing import InstantSample, moments_matter
+from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, moments_matter
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.row_cells import RowCells, noted
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
-from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
+from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, WITH_TAILS, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
@@ -108,6 +116,17 @@ class Settled:
     periods: Extents
     dropped: tuple[int, ...]
     reported: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What an import wrote: see `Settled`, and `ImportMemory` for the rest."""
+
+    settled: Settled
+    left_out: LeftOut
+    cut: Cut
+    tail_from: int | None
+    wholes: tuple[WrittenWhole | None, ...]
 
 
 class ImportPasses:
@@ -341,41 +360,28 @@ class ImportPasses:
         return WrittenWhole(digests, tuple(shards), PartitionSeries.of(cells), note)
 
     def manifest(
-        self,
-        files: Sequence[FileFacts],
-        counts: CellCounts,
-        summary: Summary,
-        periods: Extents,
-        cut: Cut,
-        written: Sequence[WrittenWhole | None],
-        *,
-        snap: int,
-        rejected: Mapping[str, int],
-        reported: Sequence[str],
+        self, made: Written, files: Sequence[FileFacts], snap: int, reported: Sequence[str], output: Path
     ) -> tuple[Manifest, tuple[FileReport, ...]]:
-        """The manifest of what was written, and the reports of the files.
+        """Write the manifest of what was written beside it; the reports of the files.
 
         Args:
+            made: what was written.
             files: from the oldest to the newest.
-            counts: of the rows.
-            summary: of the cells.
-            periods: of the cells.
-            cut: of the dataset.
-            written: its wholes, in order.
             snap: microseconds that a row may come before the period it belongs to.
-            rejected: bad rows set aside, by reason.
             reported: what was noticed on the way, one sentence each.
+            output: folder of the dataset.
         """
-        params = self.params
+        params, cut = self.params, made.cut
+        counts, summary, periods = made.settled.counts, made.settled.summary, made.settled.periods
         contents = [file.contents for file in files]
         reports = with_replaced(contents, counts.duplicates)
-        total = sum(rejected.values())
+        rejected = sum((Counter(file.rejected) for file in files), Counter[str]())
         odd = (*sparse_notes(params, periods), *early_notes(params.grid, periods, summary))
-        notes = (*reported, *odd, *import_notes(params, reports, counts, summary, total))
-        notes += tuple(account(sum(file.rows for file in contents), counts, summary, total))
-        made = [whole for whole in written if whole is not None]
+        notes = (*reported, *odd, *import_notes(params, reports, counts, summary, rejected.total()))
+        notes += tuple(account(sum(file.rows for file in contents), counts, summary, rejected.total()))
+        wholes = [whole for whole in made.wholes if whole is not None]
         manifest = Manifest(
-            data_version=self._data_version(summary.last, [digest for whole in made for digest in whole.digests]),
+            data_version=self._data_version(summary.last, [digest for whole in wholes for digest in whole.digests]),
             first=self.params.grid.iso(summary.first),
             last=self.params.grid.iso(summary.last),
             frequency=str(params.frequency),
@@ -390,16 +396,44 @@ class ImportPasses:
             rejected=dict(sorted(rejected.items())),
             files={file.key: file.rows for file in sorted(contents, key=lambda file: file.key)},
             n_shards=cut.wholes * cut.pieces,
-            shards=tuple(shard for whole in made for shard in whole.shards),
+            shards=tuple(shard for whole in wholes for shard in whole.shards),
             notes=notes,
             unfinished=counts.unfinished,
             ahead=counts.ahead,
             alignment=asdict(params.alignment),
-            format_version=WITH_TAILS if any(shard.tail for whole in made for shard in whole.shards) else 1,
+            format_version=WITH_TAILS if any(shard.tail for whole in wholes for shard in whole.shards) else 1,
             lag_seconds=None if self.step is not None or periods.several else periods.usual_lag / 1_000_000,
             snap_seconds=snap / 1_000_000,
         )
+        (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         return manifest, reports
+
+    def memory(
+        self,
+        made: Written,
+        manifest: Manifest,
+        files: Sequence[FileFacts],
+        placing: Placing,
+        renamed: RenamedColumns,
+        *,
+        is_fine: bool,
+    ) -> ImportMemory:
+        """What the next import has to know of this one; see there."""
+        return ImportMemory(
+            recipe=self.recipe,
+            dataset=dataset_digest(manifest),
+            alignment=placing.alignment,
+            snap=placing.snap,
+            files=tuple(files),
+            renamed=renamed,
+            periods=made.settled.periods,
+            left_out=made.left_out,
+            wholes=made.wholes,
+            pieces=made.cut.pieces,
+            tail_from=made.tail_from,
+            last=made.settled.summary.last,
+            is_fine=is_fine,
+        ).or_nothing()
 
     def _data_version(self, last: int, digests: Sequence[bytes]) -> str:
         boundary = self.params.grid.alignment

@@ -30,15 +30,9 @@ from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.fine_changes import tells_by_all_rows
 from chronos_assets.timeseries.dataset.gridding import CellCounts, Cells
-from chronos_assets.timeseries.dataset.import_memory import (
-    MOST_INSTANTS,
-    FileFacts,
-    ImportMemory,
-    WrittenWhole,
-    dataset_digest,
-)
+from chronos_assets.timeseries.dataset.import_memory import MOST_INSTANTS, FileFacts, ImportMemory, WrittenWhole
 from chronos_assets.timeseries.dataset.import_notes import FileReport
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, hash_range, row_note
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Written, hash_range, row_note
 from chronos_assets.timeseries.dataset.import_report import ImportReport, import_into
 from chronos_assets.timeseries.dataset.incremental import TargetReport, import_changes
 from chronos_assets.timeseries.dataset.look_alikes import look_alike_note
@@ -47,7 +41,6 @@ from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, mo
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.row_cells import RowCells
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
-from chronos_assets.timeseries.dataset.shards import MANIFEST
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
 
@@ -128,37 +121,14 @@ class _Import(ImportPasses):
         notable = row_cells if self.is_fine(periods) and not obstacle else None
         written = self._write(store, notable, cut, self.form(summary.last, tail_from), output)
         left_out = [f"{key} was left out as a whole: {reason}" for key, reason in read.left_out.items()]
-        manifest, reports = self.manifest(
-            read.files,
-            counts,
-            summary,
-            periods,
-            cut,
-            written,
-            snap=placing.snap,
-            rejected=read.bad.counts,
-            reported=[*placing.notes, *left_out, *alike, *settled.reported],
-        )
-        (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        made = Written(settled, counts.left_out, cut, tail_from, written)
+        reported = [*placing.notes, *left_out, *alike, *settled.reported]
+        manifest, reports = self.manifest(made, read.files, placing.snap, reported, output)
         places = read.bad.publish(rejected, [file.key for file in files])
         memory = (
             ImportMemory.nothing(self.recipe, obstacle)
             if obstacle
-            else ImportMemory(
-                recipe=self.recipe,
-                dataset=dataset_digest(manifest),
-                alignment=placing.alignment,
-                snap=placing.snap,
-                files=read.files,
-                renamed=read.renamed,
-                periods=periods,
-                left_out=counts.left_out,
-                wholes=tuple(written),
-                pieces=cut.pieces,
-                tail_from=tail_from,
-                last=summary.last,
-                is_fine=notable is not None,
-            ).or_nothing()
+            else self.memory(made, manifest, read.files, placing, read.renamed, is_fine=notable is not None)
         )
         total = sum(file.contents.rows for file in read.files)
         return ImportReport(manifest, total, places, memory, files=reports, formulas=summary.formulas)
@@ -201,7 +171,7 @@ class _Import(ImportPasses):
 
     def _write(
         self, store: CellStore[Cells], row_cells: CellStore[RowCells] | None, cut: Cut, form: ShardForm, output: Path
-    ) -> list[WrittenWhole | None]:
+    ) -> tuple[WrittenWhole | None, ...]:
         """All shards, by wholes; None for one without series. row_cells: of what is noted of rows."""
 
         def work(whole: int) -> WrittenWhole | None:
@@ -212,7 +182,7 @@ class _Import(ImportPasses):
             note = b"" if row_cells is None else row_note(row_cells, cells, low, high)
             return self.write_whole(whole, cells, cut, form, output, note)
 
-        return list(self.resources.each("write", work, cut.wholes))
+        return tuple(self.resources.each("write", work, cut.wholes))
 
     def _obstacle(self, read: _ReadFiles, counts: CellCounts, periods: Extents, snap: int) -> str:
         """Why the next import can't go by this one; empty if it can.

@@ -16,7 +16,6 @@ to write what changes: see `fine_changes`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,21 +32,15 @@ from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.dataset_before import Before, DatasetBefore, FullImportNeededError
 from chronos_assets.timeseries.dataset.file_changes import FileChanges, instants_of, read_changes
 from chronos_assets.timeseries.dataset.file_reading import Batches
-from chronos_assets.timeseries.dataset.fine_changes import Written, write_fine_changes
+from chronos_assets.timeseries.dataset.fine_changes import write_fine_changes
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts, Cells, LeftOut, Rule
-from chronos_assets.timeseries.dataset.import_memory import (
-    MOST_INSTANTS,
-    FileFacts,
-    ImportMemory,
-    WrittenWhole,
-    dataset_digest,
-)
-from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, hash_range
+from chronos_assets.timeseries.dataset.import_memory import MOST_INSTANTS, FileFacts, ImportMemory, WrittenWhole
+from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Settled, Written, hash_range
 from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.placing import Placing, moments_matter, place_rows
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, grid_rows, rows_digest, split, tail_start
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Summary
 from chronos_assets.timeseries.dataset.train_files import TrainFile
@@ -126,45 +119,17 @@ class _Changes:
             made = write_fine_changes(passes, before, self._rows, self._bad, rule, touched, others, self._scratch)
         else:
             made = self._write(before, rule, touched, others, changes.series)
-        settled, cut = made.settled, made.cut
+        settled = made.settled
         if len(settled.summary.alike):
             raise FullImportNeededError("names of series look alike, which only all of them tell")
-        counted: Counter[str] = Counter()
-        for file in facts:
-            counted.update(file.rejected)
-        manifest, reports = passes.manifest(
-            facts,
-            settled.counts,
-            settled.summary,
-            settled.periods,
-            cut,
-            made.wholes,
-            snap=placing.snap,
-            rejected=dict(counted),
-            reported=[*placing.notes, *settled.reported],
-        )
-        (before.taken.output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        reported = [*placing.notes, *settled.reported]
+        manifest, reports = passes.manifest(made, facts, placing.snap, reported, before.taken.output)
         places = self._bad.publish(rejected, [file.key for file in changes.read.values()])
-        noted = ImportMemory(
-            recipe=passes.recipe,
-            dataset=dataset_digest(manifest),
-            alignment=placing.alignment,
-            snap=placing.snap,
-            files=tuple(facts),
-            renamed=self._renamed,
-            periods=settled.periods,
-            left_out=made.left_out,
-            wholes=made.wholes,
-            pieces=cut.pieces,
-            tail_from=made.tail_from,
-            last=settled.summary.last,
-            is_fine=memory.is_fine,
-        )
         return ImportReport(
             manifest,
             sum(file.contents.rows for file in facts),
             places,
-            noted.or_nothing(),
+            passes.memory(made, manifest, facts, placing, self._renamed, is_fine=memory.is_fine),
             files=reports,
             formulas=settled.summary.formulas,
         ).beside(before.taken, self._files.keys_but(changes.read))
