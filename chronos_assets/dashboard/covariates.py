@@ -10,18 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos_assets.dashboard.queries import ItemSeries
+from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.store import Store
-    from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
+from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
 
 
 @dataclass(frozen=True)

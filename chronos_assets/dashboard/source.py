@@ -19,12 +19,12 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.store import manifest_of
 from chronos_assets.platforms.tables import SqlTables
 from chronos_assets.store_layout import DATASET_KEY, DRAFT_KEY, FORECAST_KEY, PARAMS_KEY, TRAIN_KEY
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 if TYPE_CHECKING:
     import dagster as dg
 
     from chronos_assets.pipeline.serving import CovariatesRead
-    from chronos_assets.timeseries.dataset.shards import Manifest
 
 # Asset -> what a run of it does, in the order of the graph.
 WORK = {

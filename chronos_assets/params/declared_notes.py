@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from chronos_assets.calendar.timestamp_format import parse_timestamp
 from chronos_assets.params.columns import FEW_BAD, Column, Times
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.params.headers import folded
 from chronos_assets.params.keys import name_notes
 from chronos_assets.params.target_values import course_notes, unit_notes, value_notes
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 
 def declared_notes(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from chronos_assets.models.checkpoints import ModelDescription
 from chronos_assets.params.predictor import CHRONOS, COVARIATES, POOLED, RATES, STATISTICAL, TUNED
 from chronos_assets.predictors.backtests import ZERO_SHOT_COST
 from chronos_assets.predictors.ensemble import open_member
@@ -29,7 +30,6 @@ from chronos_assets.predictors.pooled_backtests import open_pooled
 from chronos_assets.predictors.predictor import Predictor
 
 if TYPE_CHECKING:
-    from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.models.forecasting import Forecaster
 
 _SAMPLED_RATES = ("1",)  # of a family that samples a hundred paths: other rates cost too much

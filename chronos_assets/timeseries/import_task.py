@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.covariate_files import (
     CovariateSource,
     metadata_source,
@@ -42,10 +43,7 @@ from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets.timeseries.dataset.resources import Progress, Resources, no_progress
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 PROGRESS_SECONDS = 3.0
 

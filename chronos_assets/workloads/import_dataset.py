@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import duckdb
 from pydantic import PlainValidator
@@ -60,9 +61,6 @@ from chronos_assets.timeseries.import_task import (
     save_need,
     save_refusal,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def _instant(value: Any) -> datetime:

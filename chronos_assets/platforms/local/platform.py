@@ -5,19 +5,15 @@ Nothing is imported before it is used, so that loading the definitions stays qui
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from chronos_assets.platforms.endpoints import Endpoints
+from chronos_assets.platforms.jobs import Jobs
+from chronos_assets.platforms.metrics import Metrics
+from chronos_assets.platforms.notices import Notices
+from chronos_assets.platforms.registry import Registry
+from chronos_assets.platforms.store import Store
+from chronos_assets.platforms.tables import Tables
+from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.endpoints import Endpoints
-    from chronos_assets.platforms.jobs import Jobs
-    from chronos_assets.platforms.metrics import Metrics
-    from chronos_assets.platforms.notices import Notices
-    from chronos_assets.platforms.registry import Registry
-    from chronos_assets.platforms.store import Store
-    from chronos_assets.platforms.tables import Tables
-    from chronos_assets.platforms.tuning import Tuning
 
 
 class LocalPlatform:

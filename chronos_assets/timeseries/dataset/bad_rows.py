@@ -11,14 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.system import replaced, text_digest
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.casting import BadRow
-    from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.casting import BadRow
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
 
 SHOWN_ROWS = 20
 COLUMNS = ("line", "column", "reason", "explanation", "value", "row")

@@ -30,14 +30,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from chronos_assets.calendar.timestamp_format import has_offset, sql_microseconds, sql_parse
 from chronos_assets.params.columns import MISSING_MARKERS, MISSING_WORDS
+from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 
 MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cells import take_series
@@ -21,8 +22,6 @@ from chronos_assets.timeseries.dataset.shards import ROW_GROUP
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
-
-    from chronos_assets.calendar.frequencies import Grid
 
 
 _NEVER = np.iinfo(np.int64).max

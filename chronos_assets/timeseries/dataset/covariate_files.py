@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from chronos_assets.params.attributes import Attribute
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
@@ -24,10 +25,6 @@ from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_uni
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.train_files import CovariateReading, FileContents, RenamedColumns, TrainFile
-
-if TYPE_CHECKING:
-    from chronos_assets.params.attributes import Attribute
-    from chronos_assets.params.forecast import ForecastParams
 
 # Texts that differ in every row describe nothing; their codes would fill the memory.
 MOST_CATEGORIES = 100_000

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
@@ -30,9 +30,6 @@ from chronos_assets.timeseries.dataset.train_files import (
     TrainFileReader,
     bring,
 )
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 Batches = Callable[[pa.RecordBatch], pa.RecordBatch]
 # Gets the rank of a file, some of its good rows, and their distinct timestamps (n,) in microseconds.

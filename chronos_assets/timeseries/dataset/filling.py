@@ -16,15 +16,11 @@ A statistic looks only backwards, so a later observation never changes an earlie
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from chronos_assets.params.attributes import Filling
 from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
-
-if TYPE_CHECKING:
-    from chronos_assets.params.attributes import Filling
-    from chronos_assets.timeseries.dataset.shards import Series
+from chronos_assets.timeseries.dataset.shards import Series
 
 WINDOW = 64
 METHODS = ("zero", "value", "nan", "median", "mean", "min", "max")

@@ -19,22 +19,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.attributes import Aggregation
 from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.unfinished import Ends, Extents, Thin, extents, thin_in_series, whole_in_series
-
-if TYPE_CHECKING:
-    from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.attributes import Aggregation
-
 
 # The "last period" of a series that was never observed.
 NOTHING = -(1 << 62)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import duckdb
 import numpy as np
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Alignment, Frequency
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import LeftOut
@@ -28,10 +29,6 @@ from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, Sh
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries
 from chronos_assets.timeseries.dataset.train_files import FileContents, RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-
 
 Noted = TypeVar("Noted")
 

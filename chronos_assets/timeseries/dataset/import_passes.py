@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.calendar.time_zones import repeated_hours
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
@@ -64,10 +66,6 @@ from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
-
-if TYPE_CHECKING:
-    from chronos_assets.calendar.frequencies import Alignment
-    from chronos_assets.params.forecast import ForecastParams
 
 # What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
 _BYTES_PER_ROW = 10

@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
+from chronos_assets.timeseries.dataset.import_notes import FileReport
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Shard
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.import_notes import FileReport
 
 
 class _Noted(Protocol):

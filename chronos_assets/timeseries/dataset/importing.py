@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import BadRows, ImportFailure
 from chronos_assets.timeseries.dataset.cells import CellStore, join_cells
@@ -43,9 +43,6 @@ from chronos_assets.timeseries.dataset.row_cells import RowCells
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 __all__ = ["FileReport", "ImportFailure", "TargetReport", "TrainFile", "import_target_time_series"]
 

@@ -7,20 +7,17 @@ of months, and of rows once a month, read well. Hours from 1 to 12 without AM or
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.timestamp_format import parse_pattern
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.casting import Reason
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.timeseries.dataset.import_memory import FileFacts
+from chronos_assets.timeseries.dataset.import_memory import FileFacts
 
 _MONTHS, _HALF_DAY = 12, 12
 _HOUR = 3600

@@ -10,8 +10,8 @@ quarters). Where the calendar has no word either, as for pairs of weeks made up 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,9 @@ from chronos_assets.calendar.alignment import Fit, fit_alignment
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Grid
 from chronos_assets.calendar.rhythm import duration
 from chronos_assets.calendar.timestamp_format import has_offset
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.import_memory import noted_unit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from chronos_assets.params.forecast import ForecastParams
 
 Instants = NDArray[np.int64]
 

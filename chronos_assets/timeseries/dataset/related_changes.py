@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cell_merging import read_attributes, with_periods
@@ -30,9 +30,6 @@ from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rul
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
 from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest, Shard, shard_name, tail_name
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 
 def read_source_changes(

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from chronos_assets.params.attributes import Aggregation, RelatedFilling
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
@@ -40,9 +41,6 @@ from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import ranks_of
 from chronos_assets.timeseries.dataset.shards import Manifest
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 # Of so many series with values one must have some after the dataset's end, for an attribute to be known in advance.
 _AHEAD = 10

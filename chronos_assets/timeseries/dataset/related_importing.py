@@ -21,8 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, SourceReader, read_source
@@ -37,9 +37,6 @@ from chronos_assets.timeseries.dataset.related_writing import RelatedForm, Relat
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 RelatedReport = ImportReport[RelatedManifest, RelatedMemory]
 

@@ -8,15 +8,12 @@ later in the same calendar week, month or day (noon of a day that begins at six)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Frequency, Grid, Unit
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.unfinished import Ends
+from chronos_assets.timeseries.dataset.unfinished import Ends
 
 _NEARLY_ALL = 0.9
 _LEAST = 8  # periods, to tell a habit from an event

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling, RelatedFilling
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.cells import take_series
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
@@ -44,10 +46,6 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     tail_name,
 )
-
-if TYPE_CHECKING:
-    from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.forecast import ForecastParams
 
 _ROWS_AT_ONCE = 1 << 19  # rows of the grid that a thread makes at once
 

@@ -9,24 +9,21 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.params.attributes import Filling
 from chronos_assets.system import file_digest
 from chronos_assets.timeseries.arrays import Floats, Integers
 from chronos_assets.timeseries.dataset.cells import consecutive
 from chronos_assets.timeseries.dataset.filling import WINDOW, fill_many
 from chronos_assets.timeseries.dataset.gridding import Cells
 from chronos_assets.timeseries.dataset.shards import ROW_GROUP, TAIL_FROM, Shard, ShardTail, shard_name, tail_name
-
-if TYPE_CHECKING:
-    from chronos_assets.calendar.frequencies import Grid
-    from chronos_assets.params.attributes import Filling
-
 
 # Grid rows made at once: bounds the memory of a shard, except for a single longer series.
 _ROWS_AT_ONCE = 1 << 20

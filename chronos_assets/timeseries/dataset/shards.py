@@ -31,12 +31,12 @@ from pydantic import TypeAdapter
 
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.series_keys import key_changes
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-    from chronos_assets.params.forecast import ForecastParams
 
 # Hidden from engines that read the folder as a table; a forecast's is `manifest.json`, which people read.
 MANIFEST = "_manifest.json"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -26,6 +26,7 @@ from duckdb import DuckDBPyConnection
 
 from chronos_assets.calendar.timestamp_format import has_offset, is_iso_timestamp
 from chronos_assets.params.columns import MISSING_MARKERS, is_remark
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import (
     BadRow,
@@ -54,9 +55,6 @@ from chronos_assets.timeseries.dataset.csv_records import (
     unreadable,
 )
 from chronos_assets.timeseries.dataset.duckdb_sql import first_row, identifier, parquet_argument, text_literal
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
 
 # Rows handed over at once by the readers.
 _BATCH_ROWS = 1 << 17
