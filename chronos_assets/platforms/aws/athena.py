@@ -15,18 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import refusals
 from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.timeseries.dataset.duckdb_sql import text_literal
 from chronos_assets.timeseries.forecast.query import QueryError
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 MAX_PARAMETER = 1024  # characters of an execution parameter, its quotes included
 CATALOG = "AwsDataCatalog"

@@ -7,10 +7,9 @@ Here: how clients are configured. Credentials and endpoints are left to boto3: e
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from chronos_assets.settings import Settings
+from chronos_assets.settings import Settings
 
 # Describe calls of many jobs share one quota per account: botocore waits, with jitter, and tries again.
 RETRIES = {"mode": "standard", "max_attempts": 8}

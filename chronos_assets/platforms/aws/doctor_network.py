@@ -10,14 +10,12 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/train-vpc.html
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.sagemaker.faults import code_of, text_of
 from chronos_assets.platforms.checkup import CheckProblem
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 EVERYWHERE = "0.0.0.0/0"
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.platforms.aws.machines import (
     has_gpu,
@@ -30,9 +30,7 @@ from chronos_assets.platforms.aws.machines import (
 )
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.platforms.job_names import MAX_NAME, is_name, json_digest
-
-if TYPE_CHECKING:
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 VARIANT = "AllTraffic"  # an update must not rename it; alarms are about it
 MAX_VARIABLE, MAX_IMAGE = 1024, 255

@@ -24,9 +24,10 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.container.archives import pack_folder
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.endpoint_faults import (
     NotSwitchedError,
     UnansweredError,
@@ -49,6 +50,7 @@ from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, re
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
 from chronos_assets.platforms.endpoints import (
     EndpointError,
@@ -59,13 +61,8 @@ from chronos_assets.platforms.endpoints import (
 )
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import StoreKeyError, check_key
+from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import ENDPOINTS_KEY, JOBS_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
-
 
 JSON = "application/json"
 

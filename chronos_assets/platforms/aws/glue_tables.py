@@ -23,9 +23,11 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import partition_folder, partition_of
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.store import manifest_of
 from chronos_assets.platforms.tables import (
     COMMENTS,
@@ -46,10 +48,6 @@ from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.platforms.aws.store import S3Store
 
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"

@@ -18,13 +18,11 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.news_queue import QueueError, QueueNews
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 BATCH = 10  # messages that SQS gives or takes at once
 MAX_NAMED = 3

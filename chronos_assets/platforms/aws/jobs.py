@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -30,17 +30,15 @@ from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, 
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
 from chronos_assets.platforms.jobs import JobError, JobRequest, JobResult, nothing_to_read
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
+from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import JOBS_KEY, PIPES_KEY
 from chronos_assets.system import text_digest
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
 
 STARTING_SECONDS = 3600.0  # what a job may wait for its instance, beside its own time
 CONCURRENCY = 8  # files fetched at once

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import fine_if, is_gone
 from chronos_assets.platforms.aws.sagemaker.faults import waits
 from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 Kind = Literal["endpoint", "endpoint-config", "model"]
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
-
-if TYPE_CHECKING:
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 # Instances whose disk is a local NVMe drive: it encrypts itself, and a key for it is refused.
 _LOCAL_DISK = re.compile(r"ml\.(g4dn|g5|g6|g6e|g7|g7e|p3dn|p4d|p4de|p5|p5e|p5en|p6\S*|trn\w+|[a-z]\d+[a-z]*d[a-z]*)\.")

@@ -11,14 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.metrics import Measurement, MetricsError
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 MAX_DATA = 1000  # of one request
 MAX_BYTES = 900_000  # of 1 MB, by the estimate of `_size`

@@ -8,12 +8,10 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/automating-sagemaker-with-eventb
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.inbox import SqsInbox, UnreadableMessageError, json_object
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 SOURCE, KIND = "aws.sagemaker", "SageMaker Model Package State Change"
 

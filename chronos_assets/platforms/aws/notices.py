@@ -24,16 +24,14 @@ import logging
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chronos_assets.platforms.aws.bucket import Tagged
+from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.notices import Notice, NoticeError, document, one_line, render
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.bucket import Tagged
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.platforms.aws.store import S3Store
 
 FOLDER = ".notices"
 RECENT, KEPT = f"{FOLDER}/recent.json", 50

@@ -29,25 +29,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
 from chronos_assets.platforms.job_names import is_name
 from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
+from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import PIPELINES_KEY
 from chronos_assets.system import text_digest
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
 
 MAX_DEFINITION = 100 * 1024  # bytes that CreatePipeline takes
 MAX_PIPELINE_NAME = 256

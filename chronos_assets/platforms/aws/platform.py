@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from chronos_assets.platforms.aws.clients import AwsClients, clients_of
+from chronos_assets.platforms.endpoints import Endpoints
+from chronos_assets.platforms.jobs import Jobs
+from chronos_assets.platforms.metrics import Metrics
+from chronos_assets.platforms.news_queue import NewsQueue
+from chronos_assets.platforms.notices import Notices
+from chronos_assets.platforms.registry import Registry
+from chronos_assets.platforms.store import Store
+from chronos_assets.platforms.tables import Tables
+from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.platforms.endpoints import Endpoints
-    from chronos_assets.platforms.jobs import Jobs
-    from chronos_assets.platforms.metrics import Metrics
-    from chronos_assets.platforms.news_queue import NewsQueue
-    from chronos_assets.platforms.notices import Notices
-    from chronos_assets.platforms.registry import Registry
-    from chronos_assets.platforms.store import Store
-    from chronos_assets.platforms.tables import Tables
-    from chronos_assets.platforms.tuning import Tuning
 
 
 def code_location(settings: Settings) -> str:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.container.contract import DEFAULT_ROOT, KMS_VARIABLE, MESSAGES_CHANNEL
 from chronos_assets.platforms.aws.machines import (
@@ -36,9 +36,7 @@ from chronos_assets.platforms.aws.machines import (
     vpc,
 )
 from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
-
-if TYPE_CHECKING:
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 IMPORT = "import_dataset"
 ON_TRAINING_INSTANCES = frozenset({"evaluate", "learn", "zero_shot"})  # they forecast with models of any size

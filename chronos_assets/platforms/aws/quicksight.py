@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.store import StoreError
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 POLL_SECONDS, READY_SECONDS = 1.0, 60.0  # a data source is ready within seconds
 

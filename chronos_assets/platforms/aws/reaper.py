@@ -14,15 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.sagemaker.api import JobApi
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, JobKind
 from chronos_assets.platforms.aws.tags import RUN_ID, ours, tags_of
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 GRACE = timedelta(minutes=10)  # for a run that is retried to attach to its job
 

@@ -32,9 +32,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import tag_list, tag_value
 from chronos_assets.platforms.registry import (
     PACKAGES,
@@ -53,12 +55,8 @@ from chronos_assets.platforms.registry import (
     one_line,
     with_status,
 )
+from chronos_assets.settings import AwsSettings
 from chronos_assets.system import text_digest
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
 
 MAX_PROPERTIES, MAX_DESCRIPTION, MAX_IMAGE = 50, 1024, 255
 PAGE = 100  # versions of one answer of SageMaker

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.platforms.aws.athena import Athena, AthenaError, QueryTiming
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.glue_tables import (
     STORE_PARAMETER,
     VIEW,
@@ -28,16 +30,12 @@ from chronos_assets.platforms.aws.glue_tables import (
 )
 from chronos_assets.platforms.aws.quicksight import publish_data_set
 from chronos_assets.platforms.aws.refusals import refusals
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.store import Store, StoreError, manifest_of
 from chronos_assets.platforms.tables import TABLES, TablesError, item_query
+from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY
 from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
-
-if TYPE_CHECKING:
-    from chronos_assets.params.forecast import ForecastParams
-    from chronos_assets.platforms.aws.clients import AwsClients
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
 
 # Partitions in one request, https://docs.aws.amazon.com/glue/latest/webapi/API_BatchCreatePartition.html and its neighbours.
 MOST_WRITTEN, MOST_DELETED = 100, 25

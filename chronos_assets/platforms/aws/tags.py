@@ -19,10 +19,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 PREFIX = "chronos-assets:"
 CODE_LOCATION = f"{PREFIX}code-location"

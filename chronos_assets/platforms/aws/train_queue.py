@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote_plus
 
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.inbox import SqsInbox, UnreadableMessageError, json_object
 from chronos_assets.platforms.store import StoreKeyError, check_key
 from chronos_assets.store_layout import TRAIN_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 TRAIN = f"{TRAIN_KEY}/"
 _CHANGES = ("ObjectCreated:", "ObjectRemoved:", "LifecycleExpiration:")  # of S3's own notifications

@@ -16,7 +16,7 @@ import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -25,6 +25,7 @@ from chronos_assets.platforms.aws.jobs import STARTING_SECONDS, pipes_client
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
+from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import STORE
 from chronos_assets.platforms.aws.tuning_request import (
     check_tuning,
@@ -36,11 +37,8 @@ from chronos_assets.platforms.aws.tuning_request import (
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
 from chronos_assets.platforms.jobs import JobError, nothing_to_read
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
+from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import JOBS_KEY
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.store import S3Store
-    from chronos_assets.settings import AwsSettings
 
 _PARENTS = 10  # completed searches that are looked at for one to start warm from
 _ENDED = ("Completed", "Stopped", "NonRetryableError")  # counters of a tuning job's training jobs that have ended

@@ -18,15 +18,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
 from chronos_assets.platforms.aws.machines import cluster, image_for, missing_settings, output_key, vpc
 from chronos_assets.platforms.job_names import json_digest
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, SearchError, TuningRequest, check_search
-
-if TYPE_CHECKING:
-    from chronos_assets.settings import AwsSettings
+from chronos_assets.settings import AwsSettings
 
 OBJECTIVE = "validation_wql"  # the metric that SageMaker minimises
 

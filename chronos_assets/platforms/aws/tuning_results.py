@@ -12,18 +12,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.container.archives import ArchiveError, unpack
 from chronos_assets.container.contract import json_or_text
+from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries, is_gone
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
 from chronos_assets.platforms.notices import one_line, redact
 from chronos_assets.platforms.tuning import Trial, TrialLog, TrialState, TuningRequest
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.aws.clients import AwsClients
 
 OBJECTIVE_FIELD = "FinalHyperParameterTuningJobObjectiveMetric"
 MAX_LINES = 200_000  # of a training job's log
