@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, settings_for
+from chronos_assets.cli.ports import check_port
 
 if TYPE_CHECKING:
     from chronos_assets.settings import Settings
@@ -29,8 +30,6 @@ def dashboard(
     ] = "127.0.0.1",
 ) -> None:
     """Start the dashboard for the people who read forecasts: overview, items to look at, each item, what-if, models."""
-    from chronos_assets.cli.ports import check_port
-
     settings = settings_for(data)
     if not installed():
         raise UsageError(f"the dashboard isn't installed: {INSTALL}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chronos_assets.cli.common import DataOption, settings_for
+from chronos_assets.cli.common import DataOption, open_group, settings_for
 
 
 def doctor(data: DataOption = None) -> int:
@@ -21,7 +21,6 @@ def doctor(data: DataOption = None) -> int:
         from chronos_assets.platforms.local import doctor as local_doctor
 
         findings = local_doctor.examine(settings)
-    from chronos_assets.cli.common import open_group
     from chronos_assets.pipeline import checkup
 
     findings += checkup.examine_model(settings)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, make_flag, open_group, settings_for
+from chronos_assets.store_layout import FORECAST_KEY, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -96,8 +97,6 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
 
 
 def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:
-    from chronos_assets.store_layout import FORECAST_KEY
-
     try:
         return group.tables.query(group.store, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
     except FileNotFoundError as error:
@@ -109,7 +108,6 @@ def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:
 def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:
     """The answer of a partition's forecast, from the history."""
     from chronos_assets.planning.windows import window_for_key
-    from chronos_assets.store_layout import history_key
     from chronos_assets.timeseries.forecast.query import query_forecast
 
     try:

@@ -13,7 +13,7 @@ import typer
 from chronos_assets.cli.common import UsageError, dagster_home, open_group, settings_for
 from chronos_assets.cli.copying import copy_data
 from chronos_assets.cli.execution import executing
-from chronos_assets.cli.summary import print_summary
+from chronos_assets.store_layout import TRAIN_KEY
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -36,6 +36,7 @@ def run(
     ] = False,
 ) -> None:
     """Import what is new, tune a model if one is due, forecast, score a backtest, publish, serve."""
+    from chronos_assets.cli.summary import print_summary
     from chronos_assets.defs.main_job import run_main_job
     from chronos_assets.pipeline.run_settings import remember_training
     from chronos_assets.pipeline.window_settings import choose_windows
@@ -83,7 +84,6 @@ def _starting_with_its_data(group: Group) -> tuple[Group, dg.Definitions] | None
 
 
 def _write_sample(group: Group) -> None:
-    from chronos_assets.store_layout import TRAIN_KEY
     from chronos_assets.timeseries.dataset.sample import write_sample
 
     where = group.place(TRAIN_KEY)

@@ -5,15 +5,24 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 from chronos_assets.cli.common import UsageError, make_flag, program
+from chronos_assets.defs.main_job import MainJobResult
+from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.account import account_rows, import_rows, scenario_rows, unseen_rows
+from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.published import forecast_manifest, published_manifest, published_series
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.tuning import read_tuned
+from chronos_assets.platforms.endpoints import EndpointError
 from chronos_assets.platforms.notices import one_line
-
-if TYPE_CHECKING:
-    from chronos_assets.defs.main_job import MainJobResult
-    from chronos_assets.pipeline.group import Group
-    from chronos_assets.platforms.registry import PackageVersion
+from chronos_assets.platforms.registry import PackageVersion
+from chronos_assets.store_layout import FORECAST_KEY, accuracy_key
+from chronos_assets.timeseries.scoring.gate import TITLES
 
 
 def print_summary(group: Group, result: MainJobResult, data: Path | None) -> None:
@@ -22,10 +31,6 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
     Raises:
         UsageError: there is nothing to show: no series could be forecast.
     """
-    from chronos_assets.pipeline.account import account_rows, import_rows, scenario_rows, unseen_rows
-    from chronos_assets.pipeline.published import forecast_manifest, published_manifest
-    from chronos_assets.pipeline.state import GroupState
-
     made, state = forecast_manifest(group, result.window.key), GroupState(group)
     manifest = published_manifest(group)
     if not made["series"] or manifest is None:
@@ -56,9 +61,6 @@ def print_summary(group: Group, result: MainJobResult, data: Path | None) -> Non
 
 def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Print a table of labels and texts; coloured in a terminal, plain elsewhere."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False)
     console.print(f"\n[bold green]{title}[/]\n")
     for label, text in rows:
@@ -67,8 +69,6 @@ def print_rows(title: str, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
-    from chronos_assets.pipeline.state import GroupState
-
     reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
     last = GroupState(group).require_manifest().last
     return (
@@ -79,8 +79,6 @@ def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
 
 def forecast_rows(group: Group, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the files of the current forecast are: the export, or the first of its parts, and the Parquet file."""
-    from chronos_assets.store_layout import FORECAST_KEY
-
     parquet = "forecast.parquet"
     names = [name for name in manifest.get("files", ("forecast.csv",)) if name != parquet]
     first = min(names, default="", key=lambda name: (len(name), name))
@@ -93,9 +91,6 @@ def forecast_rows(group: Group, manifest: Mapping[str, Any]) -> list[tuple[str, 
 def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """Mean wQL and MASE over the backtest windows beside seasonal naive, as rows of the summary."""
     import pyarrow.parquet as pq
-
-    from chronos_assets.pipeline.published import forecast_manifest
-    from chronos_assets.store_layout import accuracy_key
 
     if not result.backtest:
         why = "no earlier partition has a horizon that is observed" if result.backtest_asked else "not asked for"
@@ -127,9 +122,6 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     """The last search, what the gate said, the version in use and the endpoint, as rows of the summary."""
-    from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.pipeline.tuning import read_tuned
-
     if result.training_failure:
         return [("training", "FAILED, see below")]
     state = GroupState(group)
@@ -152,8 +144,6 @@ def training_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
 
 def _gate(version: PackageVersion) -> str:
     """The verdict, and the wQL of everything that was compared with each other."""
-    from chronos_assets.timeseries.scoring.gate import TITLES
-
     gate = version.document.get("gate")
     if gate is None:  # registered by another program
         return f"{version.status}: {version.reason}"
@@ -172,10 +162,6 @@ def _short(value: Any) -> str:
 
 def endpoint_rows(group: Group) -> list[tuple[str, str]]:
     """Whether the endpoint answers, which version, and the beginning of one answer."""
-    from chronos_assets.pipeline import serving
-    from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.platforms.endpoints import EndpointError
-
     group_state = GroupState(group)
     try:
         state = group.endpoints.describe(serving.endpoint_name(group_state))
@@ -201,8 +187,6 @@ def endpoint_rows(group: Group) -> list[tuple[str, str]]:
 
 def _first_series(group: Group) -> str:
     """What `query` is to be given for the first series of the current forecast."""
-    from chronos_assets.pipeline.published import published_manifest, published_series
-
     found = next(iter(published_series(group, 1)), None)
     if found is None:
         return "<item_id>"

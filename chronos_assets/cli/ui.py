@@ -12,6 +12,7 @@ import typer
 from chronos_assets.cli import dashboard
 from chronos_assets.cli.common import DataOption, UsageError, dagster_home, open_group, settings_for
 from chronos_assets.cli.ports import check_port, free_port
+from chronos_assets.platforms.file_locks import lock_file
 
 if TYPE_CHECKING:
     from chronos_assets.settings import Settings
@@ -92,8 +93,6 @@ def _take_store(lock: Path, port: int) -> None:
     Raises:
         UsageError: another UI holds it.
     """
-    from chronos_assets.platforms.file_locks import lock_file
-
     try:
         descriptor = lock_file(lock, seconds=0)
     except TimeoutError as error:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from chronos_assets.benchmark.scores import Contender, Result, read_published
+from chronos_assets.benchmark.tasks import BenchmarkError
 from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
@@ -27,7 +29,6 @@ from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.benchmark.data import BenchmarkData
-    from chronos_assets.benchmark.scores import Contender, Result
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ def run_benchmark(group: Group, context: dg.AssetExecutionContext) -> Benchmark:
         ChronosAssetsError: there is no data, a model can't be had, or a job failed; results of finished sets are kept.
     """
     from chronos_assets.benchmark.data import open_data
-    from chronos_assets.benchmark.scores import read_published
 
     source = group.settings.benchmark_data
     data = open_data(source)
@@ -116,8 +116,6 @@ def _measure_all(
 def _measure_set(
     group: Group, context: dg.AssetExecutionContext, name: str, contenders: Mapping[str, Contender]
 ) -> dict[str, Result]:
-    from chronos_assets.benchmark.scores import Result
-
     source = group.settings.benchmark_data
     request = JobRequest(
         workload="zero_shot",
@@ -148,9 +146,6 @@ def _located(contender: Contender) -> dict[str, Any]:
 
 
 def _kept(group: Group, identity: str, log: Any) -> Result | None:
-    from chronos_assets.benchmark.scores import Result
-    from chronos_assets.benchmark.tasks import BenchmarkError
-
     try:
         return Result.from_json(group.store.get(_kept_key(identity)))
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,10 +24,13 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 from chronos_assets.system import document_digest, write_json
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
-    from chronos_assets.timeseries.scoring.service_documents import ScoredWindow, ServiceEvaluation
+from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow, write_backtest_export
+from chronos_assets.timeseries.scoring.service_documents import (
+    ScoredWindow,
+    ServiceEvaluation,
+    accuracy_document,
+    monitor_document,
+)
 
 ACCURACY_FILE, EVALUATIONS_FILE = "accuracy-metrics.json", "evaluations.json"
 MOST_EVALUATIONS = 100  # the newest; a job that polls reads what is new
@@ -131,9 +134,6 @@ def _lineage(state: GroupState, partitions: list[_Scored]) -> str:
 
 
 def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
-    from chronos_assets.timeseries.scoring.backtest_export import write_backtest_export
-    from chronos_assets.timeseries.scoring.service_documents import accuracy_document
-
     group, params = state.group, state.params
     windows = [_window(state, one) for one in partitions]
     # The service put the time of the export there; ours is the same whenever it is made.
@@ -157,8 +157,6 @@ def _publish_backtest(state: GroupState, partitions: list[_Scored]) -> None:
 
 
 def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
-    from chronos_assets.timeseries.scoring.service_documents import monitor_document
-
     group = state.group
     evaluations = [
         _evaluation(state, one, older) for one, older in zip(partitions, [*partitions[1:], None], strict=True)
@@ -172,8 +170,6 @@ def _publish_monitor(state: GroupState, partitions: list[_Scored]) -> None:
 
 
 def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> ServiceEvaluation:
-    from chronos_assets.timeseries.scoring.service_documents import ServiceEvaluation
-
     group, model = state.group, str(one.scores["model"])
     heads = (group.store.head(f"{place}/metrics.parquet") for place in places(accuracy_key(one.key)))
     head = next((found for found in heads if found is not None), None)
@@ -190,8 +186,6 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Servi
 
 
 def _window(state: GroupState, one: _Scored) -> BacktestWindow:
-    from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow
-
     store = state.group.store
     return BacktestWindow(
         store.snapshot(history_key(one.key)) / "forecast.parquet",
@@ -203,8 +197,6 @@ def _window(state: GroupState, one: _Scored) -> BacktestWindow:
 
 def _scores(state: GroupState, one: _Scored) -> ScoredWindow:
     """A partition's scores over all series."""
-    from chronos_assets.timeseries.scoring.service_documents import ScoredWindow
-
     start, end = (datetime.fromisoformat(one.forecast[name]) for name in ("forecast_start", "forecast_end"))
     metrics = one.scores.get("metrics") or _read_metrics(state, one)
     return ScoredWindow(start, end, int(one.scores.get("series", one.forecast["series"])), metrics)

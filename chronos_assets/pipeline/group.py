@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -19,14 +19,12 @@ from chronos_assets.platforms.jobs import Jobs
 from chronos_assets.platforms.metrics import Metrics
 from chronos_assets.platforms.news_queue import NewsQueue
 from chronos_assets.platforms.notices import Notices
+from chronos_assets.platforms.platform import Platform
 from chronos_assets.platforms.registry import Registry
 from chronos_assets.platforms.store import Store, StoreError
+from chronos_assets.platforms.tables import Tables
 from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
-
-if TYPE_CHECKING:
-    from chronos_assets.platforms.platform import Platform
-    from chronos_assets.platforms.tables import Tables
 
 PARTS = (
     "store",

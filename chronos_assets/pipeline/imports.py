@@ -28,6 +28,7 @@ from chronos_assets.pipeline.staging import staging
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure, rejected_name
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.dataset_before import Before
@@ -125,7 +126,6 @@ class Imported:
 
     def publish(self, group: Group, plan: ImportPlan, files: Sequence[ObjectInfo]) -> None:
         """Publish it: the bad rows of `files`, the table, and what the next import needs."""
-        from chronos_assets.timeseries.dataset.bad_rows import rejected_name
         from chronos_assets.timeseries.import_task import MEMORY_FILE
 
         for info in files:
@@ -159,7 +159,6 @@ def table_before(
         files: of the table alone; one whose bad rows aren't where they belong is read again.
         train_files: of which columns are read; their bad rows are the dataset's.
     """
-    from chronos_assets.timeseries.dataset.bad_rows import rejected_name
     from chronos_assets.timeseries.dataset.dataset_before import Before
 
     store = group.store
@@ -218,7 +217,6 @@ def _ways(group: Group, plan: ImportPlan) -> Iterator[Callable[..., AbstractCont
 @contextmanager
 def _import_here(group: Group, plan: ImportPlan, context: Any, *, only_changes: bool = False) -> Iterator[Imported]:
     """Import in this process, to which the files that are read come."""
-    from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
     from chronos_assets.timeseries.import_task import DATASET, REPORT, progress_lines, run_import
 
     with staging(group) as folder:

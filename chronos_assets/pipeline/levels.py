@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chronos_assets.pipeline.covariates import item_metadata, published_metadata
 from chronos_assets.pipeline.errors import StepError
@@ -16,14 +16,12 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
 from chronos_assets.store_layout import levels_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shards import shard_files
 from chronos_assets.timeseries.forecast.files import WindowFolder
-
-if TYPE_CHECKING:
-    from chronos_assets.predictors.hierarchy import Hierarchy
 
 
 def check_levels(state: GroupState) -> None:
@@ -35,7 +33,6 @@ def check_levels(state: GroupState) -> None:
     reconcile = state.params.reconcile
     if reconcile is None:
         return
-    from chronos_assets.predictors.hierarchy import find_hierarchy
     from chronos_assets.predictors.reconciliation import check_size
 
     dataset, dimensions = ShownDataset.of(state.group), state.params.dimensions
@@ -65,7 +62,6 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
     if reconcile is None:
         _withdraw(group, key)
         return
-    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
 
     window = WindowFolder.read(forecast)
@@ -111,7 +107,6 @@ def levels_to_score(
         forecast: folder of its forecast.
         log: gets a warning where today's item metadata don't make the levels of the forecast, or make others.
     """
-    from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of
 
     published = published_levels(state.group, key)

@@ -27,6 +27,7 @@ from chronos_assets.pipeline.published import published_manifest, published_seri
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.pipeline.training import package_group
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest, EndpointState
+from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 from chronos_assets.system import text_digest
@@ -247,8 +248,6 @@ def _read_beside(
         manifest: of the published forecast.
         contexts: what it read of the series, (n,) by key.
     """
-    from chronos_assets.predictors.covariates import CovariateFolders
-
     _, predictor = predictor_that_made(state.group, None)
     if predictor is None or not predictor.reads_covariates:
         return {}, {}

@@ -42,6 +42,7 @@ from chronos_assets.store_layout import (
     RELATED_KEY,
     TRAIN_KEY,
 )
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
 from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
 
@@ -229,7 +230,6 @@ def train_files(group: Group) -> list[ObjectInfo]:
 def _inferred_document(group: Group) -> dict[str, Any]:
     """The parameter file that the train files suggest, with what was guessed."""
     from chronos_assets.params.inference import InferenceError, infer, likely_keys
-    from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 
     found = train_files(group)
@@ -279,7 +279,6 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
     from chronos_assets.params.columns import REWRITE
     from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
     from chronos_assets.params.inference import InferenceError
-    from chronos_assets.timeseries.dataset.csv_records import FileProblem
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
     target = TargetSample.of(params, train.header, train.rows)

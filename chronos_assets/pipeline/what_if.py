@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -33,12 +33,18 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import job_name
 from chronos_assets.platforms.store import MANIFEST, ObjectInfo, manifest_of
+from chronos_assets.predictors.scenario import (
+    ITEM,
+    TIMESTAMP,
+    Replacement,
+    Scenario,
+    ScenarioError,
+    Transformation,
+    read_transformations,
+)
 from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 from chronos_assets.system import write_json
-
-if TYPE_CHECKING:
-    from chronos_assets.predictors.scenario import Replacement, Scenario, Transformation
-    from chronos_assets.timeseries.forecast.what_if import WhatIfComparison
+from chronos_assets.timeseries.forecast.what_if import PARQUET, WhatIfComparison, write_what_if
 
 SCENARIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -87,8 +93,6 @@ def read_scenario(group: Group, name: str) -> Scenario:
     Raises:
         ChronosAssetsError: there is none, or its files can't be read; says where and why.
     """
-    from chronos_assets.predictors.scenario import Scenario, read_transformations
-
     files = scenario_files(group).get(name)
     if not files:
         raise StepError(
@@ -123,8 +127,6 @@ def read_replacements(text: str, source: str) -> tuple[Replacement, ...]:
         ScenarioError: a line has no timestamp, or another number of cells than the header, which names a column twice or
             lacks one.
     """
-    from chronos_assets.predictors.scenario import ITEM, TIMESTAMP, Replacement, ScenarioError
-
     rows = csv.reader(io.StringIO(text, newline=""))  # lines may end as they do on any system
     header = [name.strip() for name in next(rows, [])]
     if TIMESTAMP not in header or ITEM not in header:
@@ -164,7 +166,6 @@ def on_clock(scenario: Scenario, clock: str | None) -> Scenario:
         scenario: as its files have it.
         clock: IANA name of the dataset's zone; None for UTC.
     """
-    from chronos_assets.predictors.scenario import TIMESTAMP
 
     def moved(text: str) -> str:
         try:
@@ -248,8 +249,6 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
     Raises:
         ChronosAssetsError: the scenario can't be read or applied, or there is no current forecast.
     """
-    from chronos_assets.timeseries.forecast.what_if import PARQUET, write_what_if
-
     group, params = state.group, state.params
     made_from = _made_from(group, scenario_files(group).get(name, []))
     scenario = on_clock(with_dimensions(read_scenario(group, name), params.dimensions), params.clock)
