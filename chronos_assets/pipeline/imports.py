@@ -246,7 +246,7 @@ def _import_as_job(
     with group.jobs.run(context, job_request(group, plan, given)) as result:
         outcome = _outcome(plan, given, result)
         if not isinstance(outcome, ChronosAssetsError):
-            show = partial(group.store.publish_stored, plan.key, result.stored[DATASET], data="*.parquet")
+            show = partial(group.store.publish, plan.key, result.stored[DATASET], data="*.parquet")
             show = partial(show, known=outcome.known, kept=outcome.elsewhere)
             yield Imported(outcome, result.outputs[REPORT], show, result.facts)
             return

@@ -165,22 +165,24 @@ class Store(Protocol):
     def publish(
         self,
         key: str,
-        staged: Path,
+        staged: Path | str,
         *,
         data: str | None = None,
         known: Mapping[str, str] | None = None,
         kept: Mapping[str, str] | None = None,
     ) -> str:
-        """Make the folder `key` show the files of `staged`, all at once. `staged` is used up.
+        """Make the folder `key` show the files of `staged`, all at once.
 
         The same content as the one shown changes nothing, so that repeating a run is free for readers.
 
         Args:
             key: of the folder.
-            staged: folder of plain files and folders on this machine.
+            staged: folder of plain files and folders on this machine, which is used up; or the key of a folder of this store,
+                whose files don't come here, and are its owner's to remove.
             data: pattern of the names of files that SQL engines read, if they read this folder; a store where they do
                 hides the others from them.
-            known: SHA-256 of files, by their name below `staged`, as far as the caller has them: these are not read for it.
+            known: SHA-256 of files, by their name below `staged`, as far as the caller has them: these are not read for it. In
+                this store those that it lacks should be small.
             kept: name -> URL, see `OpenFolder.keep` and `addresses`, of files of this store that belong to the folder as well:
                 they don't come here.
 
@@ -189,25 +191,6 @@ class Store(Protocol):
 
         Raises:
             PublishError: `staged` isn't such a folder, or something of somebody else's is in the way.
-        """
-
-    def publish_stored(
-        self,
-        key: str,
-        source: str,
-        *,
-        data: str | None = None,
-        known: Mapping[str, str] | None = None,
-        kept: Mapping[str, str] | None = None,
-    ) -> str:
-        """`publish` of files that are in this store already: they don't come here.
-
-        Args:
-            key: of the folder.
-            source: key of the folder that holds the files; what is left of it is its owner's to remove.
-            data: as for `publish`.
-            known: as for `publish`; files that it lacks are read, so that they should be small.
-            kept: as for `publish`.
         """
 
     def publish_forecast(

@@ -192,7 +192,7 @@ def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
     assert left(there) == before
 
 
-@pytest.mark.parametrize("place", ["publish_stored", "put_file"])
+@pytest.mark.parametrize("place", ["publish", "put_file"])
 def test_a_run_that_is_killed_leaves_a_dataset_and_the_next_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_run_that_is_killed_leaves_a_dataset_and_the_next_one_goes_on(
         with pytest.raises(KeyboardInterrupt):
             import_dataset(GroupState(made), CONTEXT)
     # Before it is published, or after: but never half of it.
-    assert (made.store.shown(DATASET_KEY) == shown) == (place == "publish_stored")
+    assert (made.store.shown(DATASET_KEY) == shown) == (place == "publish")
     assert import_dataset(GroupState(made), CONTEXT).manifest.rows == 3 * 72
     fresh = group(tmp_path / "fresh", None)
     put_days(fresh, "june", 0, 3)

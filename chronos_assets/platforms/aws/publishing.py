@@ -213,7 +213,7 @@ class Publisher:
     def publish(
         self,
         key: str,
-        staged: Path,
+        staged: Path | str,
         *,
         data: str | None = None,
         known: Mapping[str, str] | None = None,
@@ -223,24 +223,11 @@ class Publisher:
     ) -> str | None:
         """See `Store.publish` and, with `as_of`, `Store.publish_forecast`; None if that refuses."""
         _check_name(key)
+        if isinstance(staged, str):
+            return self._publish(key, staged_objects(self._objects, staged, data, known, kept), as_of, withdrawn)
         shown = self._publish(key, staged_folder(self._objects, staged, data, known, kept), as_of, withdrawn)
         if shown is not None:
             shutil.rmtree(staged)
-        return shown
-
-    def publish_stored(
-        self,
-        key: str,
-        source: str,
-        *,
-        data: str | None,
-        known: Mapping[str, str] | None,
-        kept: Mapping[str, str] | None,
-    ) -> str:
-        """See `Store.publish_stored`."""
-        _check_name(key)
-        shown = self._publish(key, staged_objects(self._objects, source, data, known, kept))
-        assert shown is not None  # noqa: S101 - refused for a later as-of only
         return shown
 
     def _publish(

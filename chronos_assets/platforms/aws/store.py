@@ -88,7 +88,7 @@ class S3Store(S3Objects):
     def publish(
         self,
         key: str,
-        staged: Path,
+        staged: Path | str,
         *,
         data: str | None = None,
         known: Mapping[str, str] | None = None,
@@ -107,18 +107,6 @@ class S3Store(S3Objects):
         for place in former:
             self._publisher.withdraw(place, for_readers=True)
         return version
-
-    def publish_stored(
-        self,
-        key: str,
-        source: str,
-        *,
-        data: str | None = None,
-        known: Mapping[str, str] | None = None,
-        kept: Mapping[str, str] | None = None,
-    ) -> str:
-        """See `Store.publish_stored`."""
-        return self._publisher.publish_stored(key, check_key(source), data=data, known=known, kept=kept)
 
     def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
         """See `Store.addresses`."""

@@ -125,13 +125,14 @@ class FolderStore(ObstoreObjects):
     def publish(
         self,
         key: str,
-        staged: Path,
+        staged: Path | str,
         *,
         data: str | None = None,
         known: Mapping[str, str] | None = None,
         kept: Mapping[str, str] | None = None,
     ) -> str:
         """See `Store.publish`; DuckDB reads files by their names, so none is hidden. What is kept is linked if it can be."""
+        staged = staged if isinstance(staged, Path) else self.local_path(staged)
         for name, url in (kept or {}).items():
             there = Path(unquote(urlsplit(url).path))
             (staged / name).unlink(missing_ok=True)  # of a run that was killed
@@ -143,18 +144,6 @@ class FolderStore(ObstoreObjects):
         for former in places(key)[1:-1]:
             put_aside(self.local_path(former))
         return version
-
-    def publish_stored(
-        self,
-        key: str,
-        source: str,
-        *,
-        data: str | None = None,
-        known: Mapping[str, str] | None = None,
-        kept: Mapping[str, str] | None = None,
-    ) -> str:
-        """See `Store.publish_stored`."""
-        return self.publish(key, self.local_path(source), data=data, known=known, kept=kept)
 
     def addresses(self, key: str) -> tuple[str, Mapping[str, str]]:
         """See `Store.addresses`."""

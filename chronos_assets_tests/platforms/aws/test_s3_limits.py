@@ -63,7 +63,7 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     for name, content in {"part-0.parquet": part, "_manifest.json": b"{}"}.items():
         store.put(f".jobs/import/{name}", content)
     strict.requests.clear()
-    version = store.publish_stored(
+    version = store.publish(
         KEY, ".jobs/import", data="*.parquet", known={"part-0.parquet": hashlib.sha256(part).hexdigest()}
     )
     # In two parts for the version, and in two for the copy under its stable name.
@@ -77,7 +77,7 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     # The same version as that of the files from here.
     assert version == folder_digest(folder)[:16] == store.shown(KEY)
     with pytest.raises(PublishError, match=r"part-1\.parquet is missing"):
-        store.publish_stored(KEY, ".jobs/import", data="*.parquet", known={"part-1.parquet": "0" * 64})
+        store.publish(KEY, ".jobs/import", data="*.parquet", known={"part-1.parquet": "0" * 64})
     assert store.shown(KEY) == version
     # A job that leaves a part of it, and says where the rest is.
     there, urls = store.addresses(KEY)
@@ -94,7 +94,7 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     kept = {"part-0.parquet": urls["part-0.parquet"]}
     known = {"part-0.parquet": hashlib.sha256(part).hexdigest()}
     strict.requests.clear()
-    store.publish_stored(KEY, ".jobs/next", data="*.parquet", known=known, kept=kept)
+    store.publish(KEY, ".jobs/next", data="*.parquet", known=known, kept=kept)
     assert strict.requests.count("PUT part copy") == 4
     assert "PUT part" not in strict.requests
     assert {path.name: path.read_bytes() for path in store.snapshot(KEY).iterdir()} == {
@@ -111,7 +111,7 @@ def test_what_is_in_the_store_is_published_without_coming_here(strict, open_stor
     assert "PUT part" not in strict.requests
     gone = {"part-0.parquet": f"{urls['part-0.parquet']}-gone"}
     with pytest.raises(PublishError, match=r"part-0\.parquet is missing"):
-        store.publish_stored(KEY, ".jobs/next", data="*.parquet", known=known, kept=gone)
+        store.publish(KEY, ".jobs/next", data="*.parquet", known=known, kept=gone)
 
 
 def test_of_a_large_folder_only_what_is_asked_for_is_here(open_store, monkeypatch):
