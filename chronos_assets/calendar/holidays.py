@@ -90,7 +90,7 @@ def known_subdivisions(country: str) -> list[str]:
 def read_days(text: str, source: str) -> dict[str, tuple[str, ...]]:
     """The user's own days by name, from a CSV with a date and, if there are several kinds, a name: `2024-11-29,Black Friday`.
 
-    A first line without a date is a header. Days without a name are called "own".
+    A first line without a digit in front is a header. Days without a name are called "own".
 
     Raises:
         HolidayError: a line begins with no date.
@@ -103,7 +103,7 @@ def read_days(text: str, source: str) -> dict[str, tuple[str, ...]]:
             continue
         day = parse_day(row[0])
         if day is None:
-            if number == 1:
+            if number == 1 and not any(map(str.isdigit, row[0])):
                 continue
             raise HolidayError(
                 f"{source}, line {number}: {row[0]!r} is not a date; write a date and a name, such as 2024-11-29,Black Friday"

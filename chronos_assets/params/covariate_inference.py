@@ -22,6 +22,7 @@ from chronos_assets.params.columns import REWRITE, Column, InferenceError, Times
 from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
 from chronos_assets.params.keys import FEW_REPEATS, Rows
+from chronos_assets.params.target_values import check_point, unit_notes, value_notes
 from chronos_assets.params.timestamp_columns import regular_reading, timestamp_readings
 from chronos_assets.params.wide_times import wide_times
 
@@ -159,12 +160,32 @@ def with_related(
         timestamp_format=None if times.pattern == params.timestamp_format else times.pattern,
     )
     notes = [_note("related/", "related time series", schema), *clocks]
+    numbers = {attribute.name for attribute in schema.covariates if attribute.type != "string"}
+    for column in columns:
+        if column.name in numbers:
+            check_point(column)
+            notes += [*value_notes(column), *unit_notes(column, places[0], series)]
     if repeats > FEW_REPEATS:
+        _refuse_contradictions([column for column in columns if column.name not in keys], series, times, repeats)
         notes.append(
             f"Guessed: rows of related/ that share a series and a timestamp ({repeats:.0%} repeat one) count as their mean, "
             "and the most frequent of their texts."
         )
     return replace(params, related=RelatedParams(schema), notes=(*params.notes, *notes))
+
+
+def _refuse_contradictions(columns: Sequence[Column], series: Sequence[Column], times: Times, repeats: float) -> None:
+    """Refuse rows of one series and timestamp that differ in a text, which may be what tells them apart."""
+    for column in columns:
+        if column.is_numeric and not column.is_identifying:
+            continue
+        seen: dict[tuple[object, ...], str] = {}
+        for text, *place in zip(column.texts, times.moments, *(key.texts for key in series), strict=True):
+            if text and seen.setdefault(tuple(place), text) != text:
+                raise InferenceError(
+                    f"{repeats:.0%} of the rows of related/ repeat a timestamp of their series and differ in {column.name}: "
+                    "keep one row for each, or give the rows of train/ that column, too"
+                )
 
 
 def _refuse_missing_item(

@@ -1,7 +1,8 @@
 """What the values and names of a user's files look like, where `params.json` says which columns are which.
 
 Inference reports the same of the columns that it chose (`target_values`, `keys`): running totals, sums beside what they add up,
-zeros of periods that are still to come, another unit in some files, numbers that stand for a missing value.
+zeros of periods that are still to come, another unit in some files, numbers that stand for a missing value, and columns that
+call rows forecasts or cancelled.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from chronos_assets.params.columns import FEW_BAD, Column, Times
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.params.headers import folded
 from chronos_assets.params.keys import name_notes
+from chronos_assets.params.row_kinds import planned_notes, taken_back_notes
 from chronos_assets.params.target_values import course_notes, unit_notes, value_notes
 
 
@@ -41,11 +43,19 @@ def declared_notes(
     if times.moments.count(None) > FEW_BAD * len(rows) or not target.is_numeric:
         return
     keys = [columns[name] for name in names]
+    used = set(places.values())
+    others = [
+        Column(place, name, name, tuple(row[place].strip() for row in rows))
+        for place, name in enumerate(header or ())
+        if place not in used and all(place < len(row) for row in rows)
+    ]
     notes = (
         *value_notes(target),
         *course_notes(target, times, keys),
         *unit_notes(target, files, keys),
         *name_notes(keys),
+        *planned_notes(others, keys),
+        *taken_back_notes(target, others),
     )
     yield from (note.removeprefix("Guessed: ") for note in notes)
 

@@ -120,7 +120,7 @@ def finite_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, str) and "_" in value else float(value)  # Python reads 1_5 as fifteen
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

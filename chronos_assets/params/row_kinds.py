@@ -66,6 +66,12 @@ def check_planned(columns: Sequence[Column], keys: Sequence[Column]) -> None:
     Raises:
         InferenceError: there are such rows; they would be taken for observations.
     """
+    for note in planned_notes(columns, keys):
+        raise InferenceError(note)
+
+
+def planned_notes(columns: Sequence[Column], keys: Sequence[Column]) -> Iterator[str]:
+    """Whether a column calls rows plans beside rows of the same series that it calls otherwise, a line for each."""
     for column in columns:
         expected = _expected(column)
         series: dict[tuple[str, ...], set[bool]] = defaultdict(set)
@@ -75,7 +81,7 @@ def check_planned(columns: Sequence[Column], keys: Sequence[Column]) -> None:
         if any(len(kinds) > 1 for kinds in series.values()):
             count = sum(text in expected for text in column.texts)
             shown = ", ".join(map(repr, sorted(expected)[:2]))
-            raise InferenceError(
+            yield (
                 f"{column.name} says that {count:,} of {len(column.texts):,} rows are no observations ({shown}): leave "
                 "them out, or leave the column out if they are"
             )

@@ -274,7 +274,7 @@ class Vocabulary:
 
 def _number(text: str, place: str) -> float:
     try:
-        number = float(text)
+        number = math.nan if "_" in text else float(text)  # Python reads 1_5 as fifteen
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

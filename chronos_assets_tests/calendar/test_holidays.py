@@ -75,6 +75,8 @@ def test_days_called_as_a_country_are_added_to_its_own() -> None:
 
 
 def test_a_line_without_a_date_is_named() -> None:
+    with pytest.raises(HolidayError, match=r"days.csv, line 1: '29.11.2024;Black Friday' is not a date"):
+        read_days("29.11.2024;Black Friday\n", "days.csv")
     with pytest.raises(HolidayError, match=r"days.csv, line 3: '30.11.2024' is not a date"):
         read_days("date,name\n2024-11-29,a\n30.11.2024,b\n", "days.csv")
 

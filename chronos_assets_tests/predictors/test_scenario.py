@@ -106,6 +106,7 @@ def test_a_text_that_the_past_does_not_have_is_refused_instead_of_changing_nothi
         (Replacement({"item_id": "a"}, "2024-01-04T00:00:00+02:00", {"price": "7"}, 2), "another time zone"),
         (Replacement({"item_id": "a"}, "2024-01-04", {"price": "inf"}, 2), "line 2: price: 'inf' is not a number"),
         (Replacement({"item_id": "a"}, "2024-01-04", {"price": "nan"}, 2), "'nan' is not a number"),
+        (Replacement({"item_id": "a"}, "2024-01-04", {"price": "1_5"}, 2), "'1_5' is not a number"),
     ],
 )
 def test_times_of_other_zones_and_numbers_that_are_none_are_refused(row: Replacement, said: str) -> None:

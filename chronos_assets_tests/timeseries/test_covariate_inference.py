@@ -285,3 +285,26 @@ def test_of_dates_that_read_both_ways_the_regular_reading_counts() -> None:
 def test_rows_that_share_a_series_and_a_timestamp_are_reported() -> None:
     cells = [["item0", f"2024-01-{day}", price] for day in DAYS for price in ("1.5", "2.5")]
     assert "(50% repeat one) count as their mean" in with_related(TARGET, ["sku", "date", "price"], cells).notes[-1]
+
+
+def test_rows_that_a_text_tells_apart_are_not_averaged() -> None:
+    params = infer(HEADER, rows())
+    made = [[row[0], row[1], shop, row[3]] for row in rows() for shop in ("north", "south")]
+    with pytest.raises(InferenceError, match=r"50% of the rows of related/ repeat a timestamp .* differ in shop: keep"):
+        with_related(params, ["date", "sku", "shop", "price"], made)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (["-999", "4"], "-999 is a value of temp like any other"),
+        (["#N/A", "4"], "missing values of temp are written '#N/A'"),
+    ],
+)
+def test_values_of_attributes_are_looked_at_too(values: list[str], said: str) -> None:
+    params = infer(HEADER, rows())
+    made = [[row[0], row[1], values[number % 6 > 1]] for number, row in enumerate(rows())]
+    assert any(said in note for note in with_related(params, ["date", "sku", "temp"], made).notes)
+    points = [[row[0], row[1], ("1.234", "987", "640")[number % 3]] for number, row in enumerate(rows())]
+    with pytest.raises(InferenceError, match="the point in temp seems to separate thousands"):
+        with_related(params, ["date", "sku", "temp"], points)

@@ -266,6 +266,12 @@ def test_rows_that_are_taken_back_are_reported(text: str, value: str, said: bool
     )
 
 
+def test_kinds_of_rows_are_looked_at_where_columns_are_declared() -> None:
+    made = [[*row, "Actual" if at < 30 else "Forecast"] for at, row in enumerate(declared_rows(("a", range(5, 45))))]
+    notes = list(declared_notes(DECLARED, ["timestamp", "target_value", "item_id", "kind"], made, [0] * len(made)))
+    assert [note for note in notes if "kind says that 10 of 40 rows are no observations ('Forecast')" in note] == notes
+
+
 @pytest.mark.parametrize("name", ["y", "value", "volume", "sales"])
 def test_a_name_of_several_meanings_is_no_target_where_only_another_number_changes(name: str) -> None:
     rows = [[item, f"{day}", constant, f"{day.day}"] for item, constant in (("a", "1.5"), ("b", "2.5")) for day in DAYS]

@@ -145,6 +145,19 @@ def test_a_stray_row_makes_no_attribute_known_in_advance(tmp_path: Path) -> None
     assert [each.known_in_advance for each in drop.run().manifest.attributes] == [True]
 
 
+def test_a_row_dated_years_ahead_supplies_no_future(tmp_path: Path) -> None:
+    drop = Drop(tmp_path, daily(), [("a",), ("b",)]).put("item_id,timestamp,price\na,2024-01-04,1\nb,2024-01-04,2\n")
+    drop.put("item_id,timestamp,price\na,2042-01-04,1\n", "related/b.csv")
+    assert [each.known_in_advance for each in drop.run().manifest.attributes] == [False]
+
+
+def test_a_flag_that_only_stands_where_it_is_set_is_reported(tmp_path: Path) -> None:
+    drop = Drop(tmp_path, daily(), [("a",)]).put("item_id,timestamp,price\na,2024-01-01,1\na,2024-01-04,1\n")
+    assert any("the same value in all periods that have one, 50% from" in note for note in drop.run().manifest.notes)
+    drop.put("item_id,timestamp,price\na,2024-01-02,1\na,2024-01-03,1\n", "related/b.csv")
+    assert any("price has the same value everywhere" in note for note in drop.run().manifest.notes)
+
+
 def test_gaps_are_filled_as_each_attribute_says(tmp_path: Path) -> None:
     filling = {
         "price": RelatedFilling("mean", "zero", futurefill="max"),
@@ -330,7 +343,8 @@ def test_what_explains_nothing_or_is_missing_is_named(tmp_path: Path) -> None:
         "related time series of series that the dataset doesn't have",
         "price is known in advance, but ends before the horizon for 1 series",
         "flat is known in advance, but ends before the horizon for 1 series",
-        "flat has the same value everywhere",
+        "flat has the same value in all periods that have one, 38% from the first to the last of each series; nothing is "
+        "known of the others",
         "empty has no value at all",
         "price has a value in 38% of the periods from the first to the last of each series; nothing is known of the others",
     ]

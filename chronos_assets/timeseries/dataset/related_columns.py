@@ -81,8 +81,8 @@ class RelatedColumn:
 class Extent:
     """What the cells of an attribute have in common: smallest and largest value, last period.
 
-    series: with any; ahead: those of them with one after the dataset's end. cells: how many. periods: from the first to the
-    last one of each series.
+    series: with any; ahead: those of them with one between the dataset's end and that of the horizon. cells: how many. periods:
+    from the first to the last one of each series.
     """
 
     low: float = np.inf
@@ -94,23 +94,21 @@ class Extent:
     periods: int = 0
 
     @classmethod
-    def of(cls, cells: Cells, end: int) -> Extent:
-        """Of cells; ahead are those after the period `end`."""
+    def of(cls, cells: Cells, end: int, horizon: int) -> Extent:
+        """Of cells; ahead are those after the period `end`, up to `horizon`."""
         if not len(cells.values):
             return cls()
         low, high = float(cells.values.min()), float(cells.values.max())
-        return cls.of_series(low, high, len(cells.values), cells.first, cells.last, end)
+        return cls.of_series(low, high, len(cells.values), cells.first, cells.last, series_ahead(cells, end, horizon))
 
     @classmethod
-    def of_series(cls, low: float, high: float, cells: int, first: Integers, last: Integers, end: int) -> Extent:
+    def of_series(cls, low: float, high: float, cells: int, first: Integers, last: Integers, ahead: int) -> Extent:
         """Of series (k,) with their first and last periods, `NOTHING` for a last that is not."""
         some = last != NOTHING
         if not some.any():
             return cls()
         periods = int((last - first + 1)[some].sum())
-        return cls(
-            low, high, int(last.max()), int(np.count_nonzero(some)), int(np.count_nonzero(last > end)), cells, periods
-        )
+        return cls(low, high, int(last.max()), int(np.count_nonzero(some)), ahead, cells, periods)
 
     def __add__(self, other: Extent) -> Extent:
         return Extent(
@@ -142,6 +140,13 @@ class Extent:
     def is_constant(self) -> bool:
         """Whether all values are one."""
         return not self.is_empty and self.low == self.high
+
+
+def series_ahead(cells: Cells, end: int, horizon: int) -> int:
+    """How many series have a cell after the period `end`, up to `horizon`: a row dated years ahead supplies no future."""
+    ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
+    series = np.repeat(np.arange(len(cells.first)), cells.counts)
+    return len(np.unique(series[(ordinals > end) & (ordinals <= horizon)]))
 
 
 def key_parts(source: CovariateSource, params: ForecastParams, dataset: Manifest) -> tuple[int, ...]:
@@ -176,7 +181,7 @@ def related_columns(
         found = []
         for place, cells, places, repeats in _aggregated(rows, number, rules, has_item=0 in parts):
             stores[place].put(number, cells)
-            found.append((place, Extent.of(cells, end), places, repeats))
+            found.append((place, Extent.of(cells, end, end + params.horizon), places, repeats))
         return found
 
     extents, places, repeats = [Extent() for _ in stores], [Places() for _ in stores], [Repeats() for _ in stores]

@@ -30,6 +30,7 @@ def related_notes(
     strange: Sequence[Key],
     strays: Mapping[str, tuple[int, int]],
     sparse: Mapping[str, float],
+    patchy: Mapping[str, float],
     repeats: Sequence[str],
 ) -> Iterator[str]:
     """What a user should know, one sentence each.
@@ -42,6 +43,7 @@ def related_notes(
         strange: series that the dataset doesn't have.
         strays: attributes that lie beyond the target's end for too few series: for how many, and of how many.
         sparse: attributes that most periods have no value of: the share of those that have one.
+        patchy: attributes that have one value, but not in all periods: the share of those that have it.
         repeats: what is to be said of rows that repeat a timestamp of their series.
     """
     yield from files
@@ -58,7 +60,13 @@ def related_notes(
             f"{name} is known in advance, but ends before the horizon for {count:,} series: supply it, or set its futurefill"
         )
     for name in made.constant:
-        yield f"{name} has the same value everywhere: it explains nothing"
+        if name in patchy:
+            yield (
+                f"{name} has the same value in all periods that have one, {patchy[name]:.0%} from the first to the last of "
+                "each series; nothing is known of the others: write the other value, such as 0, or set its fillings"
+            )
+        else:
+            yield f"{name} has the same value everywhere: it explains nothing"
     for name in made.empty:
         yield f"{name} has no value at all"
     for name, (ahead, series) in strays.items():

@@ -32,7 +32,7 @@ from chronos_assets.timeseries.dataset.related import (
     shard_schema,
     write_related_file,
 )
-from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn, filling_of, key_parts
+from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn, filling_of, key_parts, series_ahead
 from chronos_assets.timeseries.dataset.related_notes import related_notes, repeat_note
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, all_series
@@ -140,13 +140,14 @@ class EarlyCells:
         first = np.where(known, self.firsts[column][places], late.first)
         return replace(late, first=first, last=np.maximum(late.last, lasts), counts=late.counts + known)
 
-    def extent(self, column: int, late: Cells | None, joined: _Picked, end: int) -> Extent:
+    def extent(self, column: int, late: Cells | None, joined: _Picked, form: RelatedForm) -> Extent:
         """Of a column in all."""
+        ahead = 0 if late is None else series_ahead(late, form.last, form.horizon)
         values = np.empty(0) if late is None else late.values
         low = min(float(self.lows[column]), float(values.min(initial=np.inf)))
         high = max(float(self.highs[column]), float(values.max(initial=-np.inf)))
         last = np.where(joined.counts > 0, joined.last, NOTHING)
-        return Extent.of_series(low, high, int(self.cells[column]) + len(values), joined.first, last, end)
+        return Extent.of_series(low, high, int(self.cells[column]) + len(values), joined.first, last, ahead)
 
 
 @dataclass(frozen=True)
@@ -239,7 +240,7 @@ class RelatedWriter:
         places = early.places(keys)
         joined = [early.joined(place, one, places) for place, one in enumerate(picked)]
         extents = {
-            place: early.extent(place, late[place], one, form.last)
+            place: early.extent(place, late[place], one, form)
             for place, one in enumerate(joined)
             if place not in self._shared
         }
@@ -405,6 +406,11 @@ class RelatedWriter:
             and not extent.is_constant
             and column.filling.middlefill == "nan"
         }
+        patchy = {
+            column.name: extent.cells / extent.periods
+            for column, extent in zip(self.columns, extents, strict=True)
+            if extent.is_constant and extent.cells < extent.periods and column.filling.middlefill == "nan"
+        }
         strays = {
             name: (extent.ahead, extent.series)
             for name, extent in named.items()
@@ -424,6 +430,7 @@ class RelatedWriter:
             strange=sorted(key for each in written for key in each.strange),
             strays=strays,
             sparse=sparse,
+            patchy=patchy,
             repeats=[
                 note
                 for column in self.columns
