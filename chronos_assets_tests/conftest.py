@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings, strategies
 
 from chronos_assets_tests.aws.fixtures import aws, aws_server, s3_server  # noqa: F401 - fixtures of every test
 from chronos_assets_tests.forks import session_server
@@ -78,7 +78,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     if sys.platform.startswith("linux"):
         from chronos_assets_tests.forks.workers import fork_workers
 
-        fork_workers(config, len(specs), ignored=lambda path: bool(pytest_ignore_collect(path, config)), ready=_settle)
+        fork_workers(config, len(specs), ignored=lambda path: bool(pytest_ignore_collect(path, config)), ready=_ready)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -113,6 +113,21 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 25, 25)
     gc.enable()
+
+
+def _ready() -> None:
+    """Do what each forked worker would do on its own."""
+    _draw()
+    _settle()
+
+
+@settings(max_examples=50)
+@given(strategies.text(), strategies.integers())
+def _draw(text: str, number: int) -> None:
+    """Let Hypothesis make its tables of characters, and read all modules for constants: it keeps both.
+
+    That takes six seconds of computing in a new checkout, and one where it has stored them in `.hypothesis/`.
+    """
 
 
 @cache
