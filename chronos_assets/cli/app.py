@@ -96,7 +96,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, ChronosAssetsError):
         return str(error)
     if isinstance(error, TyperException):
-        return f"{error.format_message()}\nSee chronos-assets {' '.join(_command_of(error))}--help"
+        return f"{error.format_message()}\nSee chronos-assets {''.join(_command_of(error))}--help"
     if isinstance(error, OSError):
         # No space, no permission, a file where a folder should be: the system's word and the path say it all.
         place = error.filename2 or error.filename

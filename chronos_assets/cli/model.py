@@ -85,8 +85,8 @@ def _registered(version: int | None, data: Path | None) -> PackageVersion:
     name, registered = training.package_group(state), state.versions
     chosen = registered[-1:] if version is None else [item for item in registered if item.version == version]
     if not chosen:
-        asked = "a version" if version is None else f"version {version}"
-        raise UsageError(f"there is no {asked} of {name}: {listed(name, registered)}")
+        asked = "no version" if version is None else f"no version {version}"
+        raise UsageError(f"there is {asked} of {name}: {listed(name, registered)}")
     return chosen[0]
 
 

@@ -50,11 +50,12 @@ def decide_version(
     if action == "roll_back":
         change = roll_back(group.registry, name, by=by, reason=reason)
     elif action == "approve":
-        number = version or there[-1].version
+        number = there[-1].version if version is None else version
         _check_checkpoint(state, number)
         change = approve(group.registry, name, number, by=by, reason=reason)
     else:
-        change = reject(group.registry, name, version or there[-1].version, by=by, reason=reason)
+        number = there[-1].version if version is None else version
+        change = reject(group.registry, name, number, by=by, reason=reason)
     now = GroupState(group)
     model = now.model_in_use
     log.info(f"in use now: {model.label}" + (f" ({model.note})" if model.note else ""))

@@ -68,6 +68,7 @@ def test_the_systems_errors_name_the_path(failing: Raise, capsys: pytest.Capture
         (["qurey", "x"], "Did you mean 'query'?", "chronos-assets --help"),
         (["query"], "Missing argument", "chronos-assets query --help"),
         (["model", "aprove"], "Did you mean 'approve'", "chronos-assets model --help"),
+        (["model", "approve", "x"], "valid integer", "chronos-assets model approve --help"),
         (["query", "x", "--format", "xml"], "'xml' is not one of", "chronos-assets query --help"),
     ],
 )

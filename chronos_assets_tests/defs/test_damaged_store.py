@@ -150,6 +150,9 @@ def test_a_damaged_checkpoint_of_the_version_in_use_says_how_to_go_on(line: Line
     with pytest.raises(ChronosAssetsError, match=r"holds no weights.*chronos-assets model reject 1"):
         _ = line.state.model_in_use
     # It can be done as told.
+    for action in ("approve", "reject"):
+        with pytest.raises(ChronosAssetsError, match="there is no version 0 of Shop: there is 1 "):
+            decide_version(line.state, action, 0, by="test", log=Silent())
     decided = decide_version(line.state, "reject", 1, by="test", log=Silent())
     assert decided.model.label == str(folder_of("bolt"))
 
