@@ -28,6 +28,8 @@ from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import PARAMS_KEY
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
 
+NOTHING_READ = "none"  # in place of the digest of files, where nothing is declared
+
 
 @dataclass(frozen=True)
 class CovariateImport:
@@ -188,7 +190,7 @@ def _matters(state: GroupState, params: ForecastParams, kind: CovariateKind) -> 
 
 def _expected(params: ForecastParams, kind: CovariateKind, files: list[ObjectInfo]) -> str:
     """What the published covariates should be made from."""
-    return "none" if kind.declared(params) is None else files_digest(files)
+    return NOTHING_READ if kind.declared(params) is None else files_digest(files)
 
 
 def _recorded(state: GroupState, kind: CovariateKind, instance: dg.DagsterInstance) -> str:

@@ -99,6 +99,10 @@ def test_what_is_missing_fails_a_check_and_not_the_import(line: Line) -> None:
 
 def test_without_a_declaration_there_is_nothing_and_files_are_named(line: Line) -> None:
     line.put("params.json", json.dumps(PARAMS))
+    # Recorded as empty by the first import, or Dagster would warn whoever materializes forecasts that inputs are missing.
+    assert line.run(["target_time_series"]).success
+    empty = line.metadata("item_metadata")
+    assert (empty["dagster/row_count"], empty["notes"]) == (0, "- item metadata: none are declared")
     result = line.run(INPUTS)
     assert result.success
     assert line.state.related_manifest is None

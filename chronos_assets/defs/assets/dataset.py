@@ -4,7 +4,12 @@ import dagster as dg
 
 from chronos_assets.defs import covariate_metadata, metadata
 from chronos_assets.defs.failures import failures
-from chronos_assets.pipeline.covariate_imports import import_covariates
+from chronos_assets.pipeline.covariate_imports import (
+    NOTHING_READ,
+    CovariateImport,
+    covariate_assets,
+    import_covariates,
+)
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, CovariateKind
 from chronos_assets.pipeline.dataset_import import import_dataset
 from chronos_assets.pipeline.group import Group
@@ -80,6 +85,7 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     def target_time_series(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with failures():
             imported = import_dataset(GroupState(group), context)
+            _record_undeclared(group, context.instance)
             return dg.MaterializeResult(
                 metadata=metadata.dataset(group, imported), data_version=dg.DataVersion(imported.manifest.data_version)
             )
@@ -91,6 +97,26 @@ def dataset_assets(group: Group) -> list[dg.AssetSpec | dg.AssetsDefinition]:
         _covariates(group, RELATED_KIND, RELATED_TIME_SERIES),
         _covariates(group, METADATA_KIND, ITEM_METADATA),
     ]
+
+
+def _record_undeclared(group: Group, instance: dg.DagsterInstance) -> None:
+    """Record once that covariates which nobody declares are empty.
+
+    Without it Dagster asks whoever materializes forecasts whether they are sure: what they are made of were missing.
+    """
+    state = GroupState(group)
+    declared = covariate_assets(state)
+    for kind in KINDS:
+        key = group.key(kind.asset)
+        if kind.asset not in declared and instance.get_latest_materialization_event(key) is None:
+            empty = CovariateImport(kind, None, NOTHING_READ, (f"{kind.what}: none are declared",))
+            instance.report_runless_asset_event(
+                dg.AssetMaterialization(
+                    key,
+                    metadata=covariate_metadata.covariates(group, state, empty),
+                    tags={"dagster/data_version": NOTHING_READ},
+                )
+            )
 
 
 def _files(group: Group, kind: CovariateKind, description: str) -> dg.AssetSpec:
@@ -119,7 +145,7 @@ def _covariates(group: Group, kind: CovariateKind, description: str) -> dg.Asset
         with failures():
             state = GroupState(group)
             made = import_covariates(state, kind, context)
-            version = made.manifest.data_version if made.manifest is not None else "none"
+            version = made.manifest.data_version if made.manifest is not None else NOTHING_READ
             return dg.MaterializeResult(
                 metadata=covariate_metadata.covariates(group, state, made), data_version=dg.DataVersion(version)
             )
