@@ -13,6 +13,7 @@ from chronos_assets.kernelsynth import (
     compounding,
     counts,
     days,
+    few_cycles,
     gaussian,
     noise,
     prices,
@@ -217,6 +218,7 @@ FAMILIES: Mapping[str, Family] = {
     "wandering_days": days.wandering_days,
     "prices": prices.prices,
     "regular_days": regular_days,
+    "few_cycles": few_cycles.few_cycles,
 }
 """Every family by name."""
 
@@ -226,55 +228,8 @@ CURRICULUM_START: Mapping[str, float] = {"clean_season": 0.8, "noisy_season": 0.
 REALISTIC: Mapping[str, float] = {
     "clean_season": 0.04,
     "noisy_season": 0.05,
-    "calendar": 0.20,
+    "calendar": 0.18,
     "business": 0.03,
-    "counts": 0.02,
-    "intermittent": 0.01,
-    "random_walk": 0.06,
-    "autoregressive": 0.02,
-    "gaussian_process": 0.02,
-    "trending": 0.01,
-    "stepped": 0.01,
-    "chaotic": 0.005,
-    "mixed": 0.02,
-    "smoothing": 0.02,
-    "fine_grained": 0.03,
-    "switching": 0.01,
-    "pulses": 0.005,
-    "causal_graph": 0.01,
-    "compounding": 0.07,
-    "wandering_days": 0.15,
-    "prices": 0.12,
-    "regular_days": 0.09,
-}
-"""The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
-
-SHORT: Mapping[str, float] = {
-    "clean_season": 0.03,
-    "noisy_season": 0.05,
-    "calendar": 0.02,
-    "business": 0.16,
-    "counts": 0.04,
-    "intermittent": 0.02,
-    "random_walk": 0.09,
-    "autoregressive": 0.02,
-    "gaussian_process": 0.02,
-    "trending": 0.06,
-    "stepped": 0.02,
-    "mixed": 0.03,
-    "smoothing": 0.18,
-    "switching": 0.01,
-    "causal_graph": 0.01,
-    "compounding": 0.20,
-    "prices": 0.04,
-}
-"""The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
-
-LONG: Mapping[str, float] = {
-    "clean_season": 0.05,
-    "noisy_season": 0.06,
-    "calendar": 0.20,
-    "business": 0.02,
     "counts": 0.02,
     "intermittent": 0.01,
     "random_walk": 0.05,
@@ -285,25 +240,79 @@ LONG: Mapping[str, float] = {
     "chaotic": 0.005,
     "mixed": 0.02,
     "smoothing": 0.02,
-    "fine_grained": 0.03,
+    "fine_grained": 0.04,
     "switching": 0.01,
     "pulses": 0.005,
     "causal_graph": 0.01,
-    "compounding": 0.04,
-    "wandering_days": 0.15,
-    "prices": 0.08,
-    "regular_days": 0.16,
+    "compounding": 0.06,
+    "wandering_days": 0.16,
+    "prices": 0.12,
+    "regular_days": 0.08,
+    "few_cycles": 0.03,
+}
+"""The mixture a model ends with, for long contexts: hours, minutes, days, long records. The weights add up to 1."""
+
+SHORT: Mapping[str, float] = {
+    "clean_season": 0.03,
+    "noisy_season": 0.04,
+    "calendar": 0.01,
+    "business": 0.11,
+    "counts": 0.03,
+    "intermittent": 0.01,
+    "random_walk": 0.07,
+    "autoregressive": 0.02,
+    "gaussian_process": 0.02,
+    "trending": 0.04,
+    "stepped": 0.03,
+    "mixed": 0.03,
+    "smoothing": 0.12,
+    "switching": 0.01,
+    "causal_graph": 0.01,
+    "compounding": 0.15,
+    "prices": 0.05,
+    "few_cycles": 0.22,
+}
+"""The same for contexts of up to `SHORT_CONTEXT` steps: months, quarters and years. The weights add up to 1."""
+
+LONG: Mapping[str, float] = {
+    "clean_season": 0.05,
+    "noisy_season": 0.06,
+    "calendar": 0.17,
+    "business": 0.01,
+    "counts": 0.02,
+    "intermittent": 0.01,
+    "random_walk": 0.06,
+    "autoregressive": 0.02,
+    "gaussian_process": 0.02,
+    "trending": 0.01,
+    "stepped": 0.01,
+    "chaotic": 0.005,
+    "mixed": 0.02,
+    "smoothing": 0.01,
+    "fine_grained": 0.04,
+    "switching": 0.01,
+    "pulses": 0.005,
+    "causal_graph": 0.01,
+    "compounding": 0.03,
+    "wandering_days": 0.17,
+    "prices": 0.11,
+    "regular_days": 0.14,
+    "few_cycles": 0.01,
 }
 """The same for contexts of more than `MIDDLE_CONTEXT` steps: weeks of hours and minutes. The weights add up to 1."""
 
-SHORT_CONTEXT, MIDDLE_CONTEXT = 128, 512
+SHORT_CONTEXT, MONTHS_CONTEXT, MIDDLE_CONTEXT = 128, 256, 512
 
 
 def realistic(context_length: int) -> Mapping[str, float]:
     """Return the mixture that series with `context_length` steps of context come from: what is short is another thing."""
     if context_length > MIDDLE_CONTEXT:
         return LONG
-    return REALISTIC if context_length > SHORT_CONTEXT else SHORT
+    if context_length > MONTHS_CONTEXT:
+        return REALISTIC
+    if context_length <= SHORT_CONTEXT:
+        return SHORT
+    return {name: (SHORT.get(name, 0.0) + REALISTIC.get(name, 0.0)) / 2 for name in FAMILIES}
 
 
 def draw(rng: np.random.Generator, weights: Mapping[str, float], n: int, length: int) -> Array:

@@ -151,8 +151,20 @@ RECIPE = (
         length_weights=(0.12, 0.16, 0.07, 0.2, 0.45),
         curriculum_steps=0,
     ),
+    # On a GPU, in larger batches. A part of the steps is of months, quarters and years, of few cycles on levels that shift.
+    TrainingPlan(
+        seed=20261130,
+        steps=26_742,
+        decay_steps=26_742,
+        warmup_steps=200,
+        learning_rate=1.4e-3,
+        points_per_batch=131_072,
+        context_lengths=(64, 128, 256, 512, 1024),
+        length_weights=(0.22, 0.22, 0.14, 0.16, 0.26),
+        curriculum_steps=0,
+    ),
 )
-"""The skill of copying cycles first, then precision on realistic mixtures, more families, short contexts, and long ones last.
+"""The skill of copying cycles first, then precision on realistic mixtures, more families, short and long contexts, few cycles.
 
 The card of the bundled model says which of them made it, and what each brings and costs.
 """

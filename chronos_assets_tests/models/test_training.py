@@ -272,7 +272,7 @@ def test_a_workload_killed_in_its_last_stage_goes_on_to_the_same_model(tmp_path)
         ({"stepz": "3"}, "unknown parameters: stepz"),
         ({"steps": '"many"'}, "parameter steps must be a int, not 'many'"),
         ({"bfloat16": "1"}, "parameter bfloat16 must be a bool, not 1"),
-        ({"stages": "0"}, "parameter stages must be 1 to 7, not 0"),
+        ({"stages": "0"}, "parameter stages must be 1 to 8, not 0"),
         ({"first_stage": "4"}, "parameter first_stage must be 1 to 3, not 4"),
         ({"first_stage": "2"}, "first_stage is 2: give the model of the stage before it as initial"),
         ({"device": '"tpu"'}, "parameter device must be auto, cpu or cuda, not tpu"),
