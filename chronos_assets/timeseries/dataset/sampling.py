@@ -292,17 +292,18 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
     heads = {mark: _head(path, mark, above.lines, limit) for mark in marks}
     if not any(heads.values()):
         raise NoRows(key, "the file has no rows, only empty lines")
-    titles = {mark: _titles(head) for mark, head in heads.items()}
     # The delimiter that gives the most columns of those whose rows agree on how many there are, with timestamps and the header
     # best of all.
+    widths = {mark: _width(head) for mark, head in heads.items()}
+    shapes = {mark: (_agreement(head, widths[mark]) > _MOST, widths[mark] > 1) for mark, head in heads.items()}
+    best = max(shapes.values())
+    titles = {mark: _titles(heads[mark]) for mark in marks if shapes[mark] == best}
     delimiter = max(
-        heads,
+        titles,
         key=lambda mark: (
-            _agreement(heads[mark]) > _MOST,
-            _width(heads[mark]) > 1,
             time_column(_top(heads[mark]), reads_as_time) is not None,
-            bool(heads[mark]) and len(heads[mark][titles[mark]].fields or []) == _width(heads[mark]),
-            _width(heads[mark]),
+            bool(heads[mark]) and len(heads[mark][titles[mark]].fields or []) == widths[mark],
+            widths[mark],
         ),
     )
     whole, title = heads[delimiter], titles[delimiter]
@@ -418,10 +419,15 @@ def _texts(record: Record) -> list[str]:
 
 def _cells(record: Record, width: int) -> list[str] | None:
     """The record's cells, without empty ones past the last column; None where it has another number."""
+    return _texts(record)[:width] if _has_columns(record, width) else None
+
+
+def _has_columns(record: Record, width: int) -> bool:
+    """Whether a record has so many columns, not counting empty ones past the last."""
     fields = record.fields
-    if fields is None or len(fields) < width or any(field.strip() for field in fields[width:]):
-        return None
-    return _texts(record)[:width]
+    return fields is not None and (
+        len(fields) == width or (len(fields) > width and not any(field.strip() for field in fields[width:]))
+    )
 
 
 def _trimmed(record: Record) -> int:
@@ -447,9 +453,9 @@ def _width(records: Sequence[Record]) -> int:
     return width
 
 
-def _agreement(records: Sequence[Record]) -> float:
-    width = _width(records)
-    return sum(_cells(record, width) is not None for record in records) / max(len(records), 1)
+def _agreement(records: Sequence[Record], width: int) -> float:
+    """The share of records that have so many columns."""
+    return sum(_has_columns(record, width) for record in records) / max(len(records), 1)
 
 
 def _shown(record: Record) -> str:
