@@ -87,6 +87,60 @@ _FLAG_NAMES = re.compile(
 )
 _FLAG_WORDS = ({"true", "false"}, {"t", "f"}, {"yes", "no"}, {"y", "n"}, {"on", "off"}, {"0", "1"}, {"0.0", "1.0"})
 
+# Words of the names of quantities that have a height at each time: of several their mean counts, and their sum is nothing.
+_HEIGHTS = frozenset(
+    {
+        *(
+            "temperature",
+            "temp",
+            "temperatur",
+            "humidity",
+            "pressure",
+            "price",
+            "prices",
+            "preis",
+            "rate",
+            "ratio",
+            "percent",
+        ),
+        *(
+            "pct",
+            "percentage",
+            "share",
+            "speed",
+            "velocity",
+            "voltage",
+            "volt",
+            "volts",
+            "hz",
+            "level",
+            "power",
+            "kw",
+            "mw",
+        ),
+        *("gw", "watt", "watts", "amps", "ampere", "utilization", "utilisation", "average", "avg", "mean", "median"),
+        *(
+            "concentration",
+            "ppm",
+            "density",
+            "brightness",
+            "leistung",
+            "celsius",
+            "fahrenheit",
+            "degc",
+            "rating",
+            "score",
+        ),
+    }
+)
+# Words of the names of amounts, which add up whatever stands beside them: power_kwh, price_count.
+_AMOUNTS = frozenset(
+    {
+        *("kwh", "mwh", "wh", "gwh", "count", "units", "quantity", "qty", "sales", "volume", "total", "sum", "revenue"),
+        *("orders", "demand", "energy", "amount", "consumption"),
+    }
+)
+
 # Up to this share of a column's values may be unreadable without changing what the column is: bad rows happen.
 FEW_BAD = 0.05
 
@@ -249,6 +303,11 @@ def is_remark(name: str) -> bool:
 def is_status(name: str) -> bool:
     """Whether a remark may be one on what is counted (open and closed tickets) and not only on its row (a version)."""
     return has_word(name, _STATUS)
+
+
+def is_height(name: str) -> bool:
+    """Whether a quantity is named as one whose values are averaged, never added up: a temperature, a price, a power."""
+    return has_word(name, _HEIGHTS) and not has_word(name, _AMOUNTS)
 
 
 def has_word(name: str, words: frozenset[str]) -> bool:

@@ -164,7 +164,7 @@ def with_related(
     for column in columns:
         if column.name in numbers:
             check_point(column)
-            notes += [*value_notes(column), *unit_notes(column, places[0], series)]
+            notes += [*value_notes(column), *unit_notes(column, times, places[0], series)]
     if repeats > FEW_REPEATS:
         _refuse_contradictions([column for column in columns if column.name not in keys], series, times, repeats)
         notes.append(

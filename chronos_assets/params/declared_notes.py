@@ -52,7 +52,7 @@ def declared_notes(
     notes = (
         *value_notes(target),
         *course_notes(target, times, keys),
-        *unit_notes(target, files, keys),
+        *unit_notes(target, times, files, keys),
         *name_notes(keys),
         *planned_notes(others, keys),
         *taken_back_notes(target, others),

@@ -44,6 +44,7 @@ from chronos_assets.params.columns import (
     InferenceError,
     Times,
     best_known,
+    is_height,
     is_number,
     listed,
     rank,
@@ -75,6 +76,7 @@ __all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_
 
 DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
 
+_COMBINED = {"sum": "added up", "avg": "averaged"}
 _FREQUENCIES = ("D", "H", "W", "M")  # that a draft offers
 _NOT_A_NUMBER = (
     "not a number (write it with a decimal point, without thousands separators, and leave it empty if it is missing)"
@@ -219,13 +221,15 @@ def _infer(
     params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
     snap = steps.snap / 1_000_000 if steps.snap or steps.apart else None
     params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
+    if is_height(target.header) and (keys.outlook.repeats or steps.finer is not None):
+        params = replace(params, aggregation="avg")
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
     taken_back = taken_back_notes(target, unused)
     guesses = (
         *_notes(params, roles, columns, steps, periods),
         *taken_back,
-        *unit_notes(target, places[0], keys.columns),
+        *unit_notes(target, times, places[0], keys.columns),
     )
     return replace(params, notes=(*guesses, *rhythm_notes(params, steps, times)))
 
@@ -485,10 +489,10 @@ def _notes(
     yield from name_notes(roles.keys.columns)
     yield from _overlap_notes(roles.overlap, roles.target)
     if roles.keys.outlook.repeats:
-        yield f"Guessed: rows of one series and period are added up ({params.aggregation})."
+        yield f"Guessed: rows of one series and period are {_COMBINED[params.aggregation]} ({params.aggregation})."
         yield from _repeated_hours(params, roles)
     if steps.finer is not None:
-        yield f"Guessed: rows come every {steps.finer} and are added up by the minute."
+        yield f"Guessed: rows come every {steps.finer} and are {_COMBINED[params.aggregation]} by the minute."
     else:
         yield f"Guessed: rows come {params.frequency.description} ({params.frequency})."
     usual = default_horizon(params.frequency)
@@ -520,7 +524,11 @@ def _overlap_notes(overlap: Overlap, target: Column) -> Iterator[str]:
 
 def _repeated_hours(params: ForecastParams, roles: _Roles) -> Iterator[str]:
     """Whether rows repeat a timestamp only where clocks are put back."""
-    if params.frequency.approximate_seconds > 3600 or has_offset(params.timestamp_format):
+    if (
+        params.frequency.approximate_seconds > 3600
+        or has_offset(params.timestamp_format)
+        or params.aggregation != "sum"
+    ):
         return
     keys = (column.texts for column in roles.keys.columns)
     counts = Counter(row for row in zip(roles.times.moments, *keys, strict=True) if row[0] is not None)

@@ -96,19 +96,30 @@ def course_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterat
         )
 
 
-def unit_notes(target: Column, files: Sequence[int], keys: Sequence[Column]) -> Iterator[str]:
-    """Whether the values of series are of quite another size in some file than in others: grams beside kilograms."""
-    series: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for text, file, *key in zip(target.texts, files, *(key.texts for key in keys), strict=True):
-        if is_number(text) and float(text):
-            series[tuple(key)][file].append(abs(float(text)))
-    middles = [[median(each) for each in of_file.values() if len(each) >= _LEAST] for of_file in series.values()]
-    ratios = [max(each) / min(each) for each in middles if len(each) > 1]
-    if ratios and median(ratios) >= _OTHER_UNIT:
-        yield (
-            f"Guessed: {target.name} has one unit in all files, though values of a series are about {median(ratios):,.0f} "
-            "times as large in some as in others; write all in one unit, if it has not."
-        )
+def unit_notes(target: Column, times: Times, files: Sequence[int], keys: Sequence[Column]) -> Iterator[str]:
+    """Whether values are of quite another size in some files, or from some time on: grams beside kilograms."""
+    series: dict[tuple[str, ...], list[tuple[datetime, int, float]]] = defaultdict(list)
+    for moment, text, file, *key in zip(times.moments, target.texts, files, *(key.texts for key in keys), strict=True):
+        if moment is not None and is_number(text) and float(text):
+            series[tuple(key)].append((moment, file, abs(float(text))))
+    ratios = []
+    for each in series.values():
+        of_file: dict[int, list[float]] = defaultdict(list)
+        for _, file, value in each:
+            of_file[file].append(value)
+        middles = [median(values) for values in of_file.values() if len(values) >= _LEAST]
+        ratios += [max(middles) / min(middles)] if len(middles) > 1 else []
+    changes = [_change_of_size([value for *_, value in sorted(each)]) for each in series.values()]
+    for ratio, where, what in (
+        (median(ratios or [1.0]), "in some files as in others", "in all files"),
+        (median(changes or [1.0]), "at one end as at the other", "from beginning to end"),
+    ):
+        if ratio >= _OTHER_UNIT:
+            yield (
+                f"Guessed: {target.name} has one unit {what}, though values of a series are about {ratio:,.0f} times as large "
+                f"{where}; write all in one unit, if it has not."
+            )
+            return
 
 
 def _sum_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterator[str]:
@@ -127,6 +138,23 @@ def _sum_notes(target: Column, times: Times, keys: Sequence[Column]) -> Iterator
                     f"Guessed: {name} in {column.name} is a series like any other, though it is the sum of all others; leave "
                     "its rows out (Chronos.Reconcile forecasts sums)."
                 )
+
+
+def _change_of_size(values: Sequence[float]) -> float:
+    """How many times as large values are at one end of a series as at the other, if one step makes most of it; else 1.0."""
+    sizes = [abs(value) for value in values if value]
+    quarter = len(sizes) // 4
+    if quarter < _LEAST:
+        return 1.0
+    ends = median(sizes[:quarter]), median(sizes[-quarter:])
+    ratio = max(ends) / min(ends)
+    if ratio < _OTHER_UNIT:
+        return 1.0
+    beside = [
+        (median(sizes[at - _LEAST : at]), median(sizes[at : at + _LEAST]))
+        for at in range(_LEAST, len(sizes) - _LEAST + 1)
+    ]
+    return ratio if max(max(pair) / min(pair) for pair in beside) ** 2 >= ratio else 1.0
 
 
 def _is_running(series: Sequence[Sequence[float]], name: str) -> bool:

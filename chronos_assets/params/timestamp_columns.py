@@ -17,12 +17,15 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from numpy.typing import NDArray
 
+from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.calendar.rhythm import Rhythm, find_rhythm
 from chronos_assets.calendar.time_zones import find_time_zone, zone_of_midnights
 from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp, read_offset
 from chronos_assets.params.columns import (
     FEW_BAD,
+    REWRITE,
     TIMESTAMP_NAMES,
     Column,
     InferenceError,
@@ -77,6 +80,7 @@ _NAMED = 8  # columns of a file without timestamps
 _SHOWN = 40  # characters of a cell
 # What two digits of a year stand for from here on is more likely to be past.
 _FAR_YEAR = 2040
+_MIDNIGHTS = 10  # that show on which clock they are
 _LOOKED_AT = 50  # values of a column that may be a timestamp
 # Periods with a row, from which on dates are beyond doubt.
 _FULL = 0.95
@@ -367,6 +371,7 @@ def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column
     minutes stay in UTC, where none is missing or repeated.
     """
     if not has_offset(times.pattern):
+        _refuse_midnights_in_utc(times)
         return times, steps, None
     offsets = [None if value is None else read_offset(value) for value in times.column.values]
     if not any(offsets):
@@ -379,7 +384,48 @@ def in_local_time(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column
         return times, steps, None
     known = [(m, o) for m, o in zip(times.moments, offsets, strict=True) if m is not None and o is not None]
     zone = find_time_zone(known)
-    return (times, steps, None) if zone is None else (local, there, zone)
+    if zone is not None:
+        return local, there, zone
+    _refuse_other_dates(times, local, steps)
+    return times, steps, None
+
+
+def _refuse_midnights_in_utc(times: Times) -> None:
+    """Refuse times without an offset at 22:00 in summer and 23:00 in winter: midnights whose dates are one day early.
+
+    Raises:
+        InferenceError: they are those of a place.
+    """
+    moments = {moment for moment in times.moments if moment is not None}
+    zone = zone_of_midnights(moments) if len(moments) >= _MIDNIGHTS else None
+    if zone is not None:
+        raise InferenceError(
+            f"times in {times.column.name}, such as {times.column.present[0]}, seem to be midnights in {zone} that were "
+            "written in UTC: write the dates of that place, or a Z behind each time",
+            role=REWRITE,
+        )
+
+
+def _refuse_other_dates(times: Times, local: Times, steps: Rhythm) -> None:
+    """Refuse midnights of several places where UTC has another date.
+
+    Raises:
+        InferenceError: a row would count for the day before or after its own.
+    """
+    own: NDArray[np.datetime64] = np.array([moment for moment in local.moments if moment], dtype="datetime64[us]")
+    if steps.frequency is None or (own != own.astype("datetime64[D]")).any():
+        return
+    grid = Grid(steps.frequency, steps.alignment)
+    read: NDArray[np.datetime64] = np.array([moment for moment in times.moments if moment], dtype="datetime64[us]")
+    snap = np.timedelta64(steps.snap or 0, "us")
+    places = [grid.ordinal((each + snap).astype("datetime64[us]")) for each in (read, own)]
+    odd = np.flatnonzero(places[0] != places[1])
+    if len(odd):
+        raise InferenceError(
+            f"{times.column.name} holds midnights of several places, of which UTC has other dates ({str(own[odd[0]])[:10]} "
+            f"would count for {str(read[odd[0]])[:10]}): write the dates alone, without times and offsets",
+            role=REWRITE,
+        )
 
 
 def _in_zone(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> tuple[Times, Rhythm, str | None]:

@@ -272,6 +272,50 @@ def test_kinds_of_rows_are_looked_at_where_columns_are_declared() -> None:
     assert [note for note in notes if "kind says that 10 of 40 rows are no observations ('Forecast')" in note] == notes
 
 
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        *((name, "avg") for name in ("temperature", "Room Temp C", "power_kw", "conversion_rate", "Preis")),
+        *((name, "sum") for name in ("qty", "power_kwh", "price_count", "template", "total_price_sales")),
+    ],
+)
+def test_rows_of_a_height_are_averaged(name: str, method: str) -> None:
+    times = pd.date_range("2024-01-01", periods=400, freq="30s")
+    params = infer(["time", name], [[f"{time}", f"{20 + at % 7}.5"] for at, time in enumerate(times)])
+    assert params.aggregation == method
+    assert any(f"are {'averaged' if method == 'avg' else 'added up'} by the minute" in note for note in params.notes)
+    repeated = [[f"{day}", f"{day.day}.5"] for day in (*DAYS, DAYS[0])]
+    assert infer(["date", name], repeated).aggregation == method
+    assert infer(["date", name], repeated[:-1]).aggregation == "sum"  # nothing to combine
+
+
+@pytest.mark.parametrize("step", ["D", "MS", "W-MON"])
+def test_midnights_of_a_place_that_were_written_in_utc_without_saying_so_are_refused(step: str) -> None:
+    local = pd.date_range("2023-01-01", periods=120, freq=step, tz="Europe/Berlin")
+    with pytest.raises(InferenceError, match="seem to be midnights in Europe/Berlin that were written in UTC"):
+        infer(["date", "y"], [[f"{time:%Y-%m-%d %H:%M:%S}", "1.5"] for time in local.tz_convert("UTC")])
+    same = [time.replace(hour=23) for time in local]  # the evening may be meant
+    assert infer(["date", "y"], [[f"{time:%Y-%m-%d %H:%M:%S}", "1.5"] for time in same]).target_column == "y"
+
+
+def test_midnights_of_several_places_are_refused_where_their_dates_differ() -> None:
+    def rows_of(*offsets: str) -> list[list[str]]:
+        return [[offset, f"{day}T00:00:00{offset}", f"{day.day}"] for offset in offsets for day in DAYS]
+
+    with pytest.raises(InferenceError, match=r"2024-01-01 would count for 2023-12-31.: write the dates alone"):
+        infer(["store", "date", "qty"], rows_of("-05:00", "+01:00", "+09:00"))
+    assert infer(["store", "date", "qty"], rows_of("+01:00")).time_zone is not None
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1000, True), (3, False)])
+def test_another_unit_from_some_day_on_is_reported(factor: int, said: bool) -> None:
+    rows = [["a", f"{day}", f"{(5 + day.day) * (factor if day > DAYS[24] else 1)}"] for day in DAYS]
+    notes = infer(["item_id", "date", "qty"], rows).notes
+    assert any("qty has one unit from beginning to end, though values" in note for note in notes) == said
+    grown = [["a", f"{day}", f"{1.3**at:.2f}"] for at, day in enumerate(DAYS)]
+    assert not any("one unit" in note for note in infer(["item_id", "date", "qty"], grown).notes)
+
+
 @pytest.mark.parametrize("name", ["y", "value", "volume", "sales"])
 def test_a_name_of_several_meanings_is_no_target_where_only_another_number_changes(name: str) -> None:
     rows = [[item, f"{day}", constant, f"{day.day}"] for item, constant in (("a", "1.5"), ("b", "2.5")) for day in DAYS]
