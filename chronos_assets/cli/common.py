@@ -23,6 +23,7 @@ from chronos_assets.system import text_digest
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.settings import Settings
 
 NAME = "chronos-assets"
@@ -86,6 +87,13 @@ def open_group(settings: Settings) -> Group:
     from chronos_assets.pipeline.group import Group
 
     return Group(settings)
+
+
+def open_state(data: Path | None) -> GroupState:
+    """The state of the dataset group of a command's folder."""
+    from chronos_assets.pipeline.state import GroupState
+
+    return GroupState(open_group(settings_for(data)))
 
 
 def program() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_assets.cli.common import DataOption, Printer, open_group, settings_for
+from chronos_assets.cli.common import DataOption, Printer, open_group, open_state, settings_for
 from chronos_assets.cli.ports import check_port
 
 if TYPE_CHECKING:
@@ -31,22 +31,20 @@ def status(data: DataOption = None) -> None:
 def deploy(data: DataOption = None) -> None:
     """Start the endpoint, or move it to the version in use."""
     from chronos_assets.pipeline import serving
-    from chronos_assets.pipeline.state import GroupState
 
-    group = open_group(settings_for(data))
-    serving.deploy(GroupState(group), Printer())
-    _print_endpoint(group)
+    state = open_state(data)
+    serving.deploy(state, Printer())
+    _print_endpoint(state.group)
 
 
 @app.command("stop")
 def stop(data: DataOption = None) -> None:
     """Stop the endpoint."""
     from chronos_assets.pipeline import serving
-    from chronos_assets.pipeline.state import GroupState
 
-    group = open_group(settings_for(data))
-    name = serving.endpoint_name(GroupState(group))
-    print(f"endpoint {name} stopped" if group.endpoints.delete(name) else f"no endpoint {name} is up")
+    state = open_state(data)
+    name = serving.endpoint_name(state)
+    print(f"endpoint {name} stopped" if state.group.endpoints.delete(name) else f"no endpoint {name} is up")
 
 
 @app.command("forecasts")
@@ -58,13 +56,12 @@ def forecasts(
     import asyncio
 
     from chronos_assets.pipeline.serving import forecast_arn, forecast_places
-    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries
     from chronos_assets.serving.forecast_server import ForecastServer, build_forecast_app
     from chronos_assets.serving.hosting import Hosting, host
 
-    group = open_group(settings_for(data))
-    state = GroupState(group)
+    state = open_state(data)
+    group = state.group
     places, arn = ForecastPlaces(**forecast_places(state)), forecast_arn(state)
     check_port(port, f"chronos-assets endpoint forecasts --port {port + 1 if port < 65535 else 8090}")
     remote = group.settings.deployment == "aws"

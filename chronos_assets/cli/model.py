@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_assets.cli.common import DataOption, Printer, UsageError, make_flag, open_group, settings_for
+from chronos_assets.cli.common import DataOption, Printer, UsageError, make_flag, open_state
 
 if TYPE_CHECKING:
-    from chronos_assets.pipeline.group import Group
+    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.platforms.registry import PackageVersion
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ ReasonOption = Annotated[str, typer.Option(help="Reason, for the version's histo
 @app.command("list")
 def list_versions(data: DataOption = None) -> None:
     """List the versions, oldest first; the one in use is marked."""
-    _print_versions(open_group(settings_for(data)), data)
+    _print_versions(open_state(data), data)
 
 
 @app.command("approve")
@@ -78,10 +78,9 @@ def metrics(version: VersionArgument = None, data: DataOption = None) -> None:
 def _registered(version: int | None, data: Path | None) -> PackageVersion:
     """A registered version; the newest without a number."""
     from chronos_assets.pipeline import training
-    from chronos_assets.pipeline.state import GroupState
     from chronos_assets.platforms.registry import listed
 
-    state = GroupState(open_group(settings_for(data)))
+    state = open_state(data)
     name, registered = training.package_group(state), state.versions
     chosen = registered[-1:] if version is None else [item for item in registered if item.version == version]
     if not chosen:
@@ -117,19 +116,15 @@ def _indented(reason: str) -> str:
 
 def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:
     from chronos_assets.pipeline.decisions import decide_version
-    from chronos_assets.pipeline.state import GroupState
 
-    group = open_group(settings_for(data))
     by = f"{getpass.getuser()} (command line)"
-    decide_version(GroupState(group), action, version, by=by, reason=reason, log=Printer())
-    _print_versions(group, data)
+    decide_version(open_state(data), action, version, by=by, reason=reason, log=Printer())
+    _print_versions(open_state(data), data)
 
 
-def _print_versions(group: Group, data: Path | None) -> None:
+def _print_versions(state: GroupState, data: Path | None) -> None:
     from chronos_assets.pipeline import training
-    from chronos_assets.pipeline.state import GroupState
 
-    state = GroupState(group)
     name, registered = training.package_group(state), state.versions
     if not registered:
         print(f"no version of {name} is registered yet: `make run{make_flag(data)}` trains one")

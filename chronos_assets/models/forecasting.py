@@ -50,12 +50,11 @@ from chronos_assets.models.scaling import Scaled, restored, scale_only, standard
 from chronos_assets.models.unrolling import PATHS, unroll
 from chronos_assets.params.options import FLOAT32, PRECISIONS
 from chronos_assets.system import usable_cores
-from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.arrays import LARGEST, Floats
 
 Rows = NDArray[np.float32]
 
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
-_LARGEST = 1e290  # leaves room for what a forecast may add
 _SHORTEST_BUCKET = 16
 
 
@@ -364,8 +363,8 @@ class Forecaster:
             return values, f"{count} observations, fewer than the {self.min_observations} asked for"
         if count < len(values):
             values = np.where(observed, values, np.nan)[observed.argmax() :]
-        if max(np.fmax.reduce(values), -np.fmin.reduce(values)) > _LARGEST:
-            return values, f"values beyond {_LARGEST:g}"
+        if max(np.fmax.reduce(values), -np.fmin.reduce(values)) > LARGEST:
+            return values, f"values beyond {LARGEST:g}"
         return values, None
 
     def _batches(self, read: _Readable, groups: Sequence[Hashable] | None) -> Iterator[list[int]]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from chronos_assets.params.columns import MISSING_MARKERS
 
-_LONGEST_NAME = 63
+LONGEST_NAME = 63
 
 # Letters that decomposing does not turn into ASCII.
 _LETTERS = str.maketrans(
@@ -32,7 +32,7 @@ def column_name(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", "".join(map(_in_ascii, composed))).strip("_")
     if not name or not name[0].isalpha() or not _in_ascii(composed[0])[0].isalnum():
         name = f"c_{name}"
-    return name[:_LONGEST_NAME]
+    return name[:LONGEST_NAME]
 
 
 def _in_ascii(character: str) -> str:

@@ -54,7 +54,7 @@ from chronos_assets.params.forecast import (
     ForecastParams,
     ParamsError,
 )
-from chronos_assets.params.headers import schema_name
+from chronos_assets.params.headers import LONGEST_NAME, schema_name
 from chronos_assets.params.ignored_keys import (
     IGNORED_ANYWHERE,
     IGNORED_DATA_CONFIG,
@@ -71,7 +71,6 @@ from chronos_assets.params.sections import BAD_NAME, KEEP_ONE, DatasetSection, D
 _SERVICE_HORIZON_LIMIT = 500
 _LONGEST_HORIZON_YEARS = 1000
 
-_LONGEST_NAME = 63
 
 _ATTRIBUTE_TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
 
@@ -453,7 +452,7 @@ def _read_schema(section: Section) -> tuple[Attribute, ...]:
     for home, name_key, type_key, given in rows:
         name = given
         kind = _attribute_type(home, type_key)
-        if len(name) <= _LONGEST_NAME and schema_name(name) != name:
+        if len(name) <= LONGEST_NAME and schema_name(name) != name:
             section.findings.note(f"The column {name!r} is called {schema_name(name)} here.")
             name = schema_name(name)
         if not NAME_PATTERN.fullmatch(name):

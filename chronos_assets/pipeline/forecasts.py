@@ -32,7 +32,7 @@ from chronos_assets.pipeline.live_bands import live_records
 from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.moments import as_datetime, timestamp
-from chronos_assets.pipeline.predictors import PREDICTOR_FILE, keep_learned, learned_before, publish_members
+from chronos_assets.pipeline.predictors import keep_learned, learned_before, publish_members
 from chronos_assets.pipeline.published import forecast_manifest, published_manifest, published_partitions
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
@@ -40,6 +40,7 @@ from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.predictors.predictor import PREDICTOR_FILE
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.system import file_digest, write_json
 from chronos_assets.timeseries.dataset.filling import context_as_of

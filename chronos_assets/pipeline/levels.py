@@ -60,13 +60,13 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
     """
     group, reconcile = state.group, state.params.reconcile
     if reconcile is None:
-        _withdraw(group, key)
+        group.store.withdraw(levels_key(key))
         return
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
 
     window = WindowFolder.read(forecast)
     if not window.manifest["series"]:
-        _withdraw(group, key)
+        group.store.withdraw(levels_key(key))
         return
     staged = folder / f"levels-{key}"
     staged.mkdir()
@@ -86,12 +86,6 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
         raise StepError(f"partition {key}: {error}") from error
     write_json(staged / MANIFEST, made)
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
-
-
-def _withdraw(group: Group, key: str) -> None:
-    """Show no sums of a partition."""
-    if group.store.shown(levels_key(key)) is not None:
-        group.store.withdraw(levels_key(key))
 
 
 def levels_to_score(

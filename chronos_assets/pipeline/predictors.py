@@ -25,7 +25,7 @@ from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.platforms.store import MANIFEST
-from chronos_assets.predictors.predictor import BASE_FOLDER, Predictor
+from chronos_assets.predictors.predictor import BASE_FOLDER, PREDICTOR_FILE, Predictor
 from chronos_assets.store_layout import (
     DATASET_KEY,
     FORECAST_KEY,
@@ -36,8 +36,6 @@ from chronos_assets.store_layout import (
     members_key,
 )
 from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys, series_traits
-
-PREDICTOR_FILE = "predictor.json"
 
 
 def learned_before(state: GroupState, context: dg.AssetExecutionContext, parameters: Mapping[str, Any]) -> str | None:
@@ -224,8 +222,7 @@ def publish_members(group: Group, key: str, forecast: Path, folder: Path) -> Non
 
     predictor = Predictor.load(forecast)
     if predictor is None:
-        if group.store.shown(members_key(key)) is not None:
-            group.store.withdraw(members_key(key))
+        group.store.withdraw(members_key(key))
         return
     dimensions = json.loads((forecast / MANIFEST).read_bytes())["dimensions"]
     staged = folder / f"members-{key}"

@@ -34,13 +34,12 @@ from chronos_assets.predictors.members.pooled_autoregression import PooledAutore
 from chronos_assets.predictors.members.regression import REACH, Regression, spread
 from chronos_assets.predictors.members.seasonal_naive import SeasonalNaive
 from chronos_assets.predictors.predictor import Key, Predictor
-from chronos_assets.timeseries.arrays import Booleans, Floats
+from chronos_assets.timeseries.arrays import LARGEST, Booleans, Floats
 from chronos_assets.timeseries.forecast.files import merge_passes
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster, Skip
 
-_LARGEST = 1e290
 _STATISTICAL_REACH = 2048
 
 
@@ -298,7 +297,7 @@ class Ensemble:
             return "no observation"
         if len(seen) < self.min_observations:
             return f"{len(seen)} observations, fewer than the {self.min_observations} asked for"
-        return f"values beyond {_LARGEST:g}" if np.abs(seen).max() > _LARGEST else ""
+        return f"values beyond {LARGEST:g}" if np.abs(seen).max() > LARGEST else ""
 
     def _combined(
         self,

@@ -30,7 +30,7 @@ from chronos_assets.predictors.traits import TraitEffects, traits_of
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.arrays import Floats
 
-FILE = "predictor.json"
+PREDICTOR_FILE = "predictor.json"
 BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
 RECIPE_VERSION = 15  # counts up when a predictor learned from the same data would come out otherwise
@@ -290,10 +290,10 @@ class Predictor:
 
     def save(self, folder: Path) -> None:
         """Write `predictor.json` into a folder."""
-        (folder / FILE).write_bytes(self.to_json())
+        (folder / PREDICTOR_FILE).write_bytes(self.to_json())
 
     @classmethod
-    def from_json(cls, content: bytes, where: str = FILE) -> Predictor:
+    def from_json(cls, content: bytes, where: str = PREDICTOR_FILE) -> Predictor:
         """The predictor of a file's content.
 
         Raises:
@@ -319,7 +319,7 @@ class Predictor:
         Raises:
             PredictorError: see `from_json`.
         """
-        path = folder / FILE
+        path = folder / PREDICTOR_FILE
         return cls.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
     @classmethod

@@ -17,7 +17,6 @@ from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Frequency, Unit
 from chronos_assets.calendar.periods import period, steps_between
 from chronos_assets.params.headers import folded, names_all
 from chronos_assets.serving.schema import (
-    LARGEST,
     NUMBER,
     Call,
     InvocationError,
@@ -34,6 +33,7 @@ from chronos_assets.serving.schema import (
     shown_key,
     shown_value,
 )
+from chronos_assets.timeseries.arrays import LARGEST
 
 _CSV_COLUMNS = ("item_id", "timestamp", "target")
 _REQUIRED = ("target",)

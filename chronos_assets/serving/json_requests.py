@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.serving.schema import (
-    LARGEST,
     Call,
     Covariates,
     InvocationError,
@@ -30,7 +29,7 @@ from chronos_assets.serving.schema import (
     shown_key,
     shown_value,
 )
-from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.timeseries.arrays import LARGEST, Floats
 
 _SERIES_KEYS = ("target", "item_id", "start", "past_covariates", "future_covariates", "baseline_covariates")
 _ANCHORED = re.compile(r"([0-9]*(?:W|Q|QS|QE|A|AS|Y|YS|YE))-[A-Z]{3}")
@@ -95,7 +94,7 @@ def parse_request(document: Any, schema: Schema, place: str) -> Call:
             f'{shown_value(document)} is no request: send {{"inputs": [{{"target": [...]}}]}}',
         )
     _known_keys(document, ("inputs", "parameters"), place)
-    parameters = _parse_parameters(document.get("parameters"), schema, place)
+    parameters = parse_parameters(document.get("parameters"), schema, place)
     if "inputs" not in document:
         raise InvocationError(f"{place}inputs", 'required: a list of series, [{"target": [...]}]')
     inputs = document["inputs"]
@@ -268,7 +267,12 @@ def _parse_covariate(values: Any, length: int, of: str, place: str) -> NDArray[A
     return np.array(values, dtype=np.str_)
 
 
-def _parse_parameters(value: Any, schema: Schema, place: str) -> Parameters:
+def parse_parameters(value: Any, schema: Schema, place: str = "") -> Parameters:
+    """Parameters of a request, or that a server was given as defaults.
+
+    Raises:
+        InvocationError: one is unknown or impossible.
+    """
     defaults = schema.defaults
     if value is None:
         return defaults
@@ -282,15 +286,6 @@ def _parse_parameters(value: Any, schema: Schema, place: str) -> Parameters:
         if value.get(name) is not None
     }
     return replace(defaults, **given)
-
-
-def parse_parameters(value: Any, schema: Schema) -> Parameters:
-    """Parameters that a server was given as defaults, checked as those of a request.
-
-    Raises:
-        InvocationError: one is unknown or impossible.
-    """
-    return _parse_parameters(value, schema, "")
 
 
 def _prediction_length(value: Any, schema: Schema, place: str) -> int:

@@ -31,7 +31,6 @@ CONTENT_TYPES: tuple[ContentType, ...] = (JSON, JSON_LINES, CSV)
 
 _OTHER_NAMES: Mapping[str, ContentType] = {"application/x-jsonlines": JSON_LINES, "application/jsonl": JSON_LINES}
 
-LARGEST = 1e290  # what `models.forecasting` still scales
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_ITEM_ID = 1024
 

@@ -57,7 +57,7 @@ from chronos_assets.predictors.forecast_request import parse_request, plan_windo
 from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, windows_as_of
-from chronos_assets.predictors.predictor import BASE_FOLDER, FILE, RECIPE_VERSION
+from chronos_assets.predictors.predictor import BASE_FOLDER, PREDICTOR_FILE, RECIPE_VERSION
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
 from chronos_assets.timeseries.dataset.shards import Series, list_shards, read_manifest
@@ -136,7 +136,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
         unpack(given / MODEL_ARCHIVE, version)
         _learn_around(version, request, workspace, reporter)
         # What a base model may have brought along is another predictor's.
-        (version / FILE).unlink(missing_ok=True)
+        (version / PREDICTOR_FILE).unlink(missing_ok=True)
         shutil.rmtree(version / BASE_FOLDER, ignore_errors=True)
         output = workspace.output("predictors")
         shutil.copytree(output, version, dirs_exist_ok=True)

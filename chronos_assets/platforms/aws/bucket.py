@@ -27,6 +27,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
 
 from chronos_assets.platforms.aws.multipart_copy import MIB, S3Limits, copy_in_parts
+from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN
 from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import StoreError, StoreKeyError, check_key
 
@@ -56,7 +57,7 @@ FIXES = (
     ("NoSuchBucket", "create the bucket or correct CHRONOS_STORE"),
     ("InvalidAccessKeyId", "correct the access key: `aws sts get-caller-identity` must answer"),
     ("SignatureDoesNotMatch", "correct the secret key: `aws sts get-caller-identity` must answer"),
-    ("ExpiredToken", "renew the credentials (`aws sso login`)"),
+    ("ExpiredToken", f"renew the credentials ({SIGN_IN})"),
     ("no AWS credentials", "set AWS_PROFILE, run `aws configure`, or give the task a role"),
     ("AuthorizationHeaderMalformed", "set AWS_REGION to the bucket's region"),
     ("PermanentRedirect", "set AWS_REGION to the bucket's region"),

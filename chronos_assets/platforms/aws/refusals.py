@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chronos_assets.platforms.aws.sagemaker.faults import code_of, is_expired, is_gone, text_of
+from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN, code_of, is_expired, is_gone, text_of
 
 __all__ = ["is_gone"]
 
@@ -49,7 +49,7 @@ def is_taken(error: BaseException) -> bool:
 def _fix(error: BaseException) -> str:
     code = code_of(error)
     if is_expired(error):
-        return ": renew the credentials (`aws sso login`, or a role)"
+        return f": renew the credentials ({SIGN_IN})"
     if code in _DENIED:
         return ": let the role of Dagster do this, as docker/cloudformation.yaml does"
     if code == "ResourceLimitExceeded":

@@ -31,6 +31,7 @@ _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _NO_CREDENTIALS = frozenset(
     {"CredentialRetrievalError", "LoginError", "NoCredentialsError", "SSOError", "TokenRetrievalError"}
 )
+SIGN_IN = "`aws sso login`, or a role"  # how there are credentials again
 _GONE = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _TAKEN = frozenset({"ResourceInUse", "ResourceInUseException"})
 
@@ -159,8 +160,7 @@ def call_with_retries(call: Callable[[], Any], timing: Timing, *, seconds: float
         except Exception as error:
             if is_expired(error):
                 raise OutOfReach(
-                    f"the AWS credentials are no longer valid ({text_of(error)}): renew them (`aws sso login`, or a role) "
-                    "and run again"
+                    f"the AWS credentials are no longer valid ({text_of(error)}): renew them ({SIGN_IN}) and run again"
                 ) from error
             if not is_passing(error):
                 raise
