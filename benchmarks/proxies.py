@@ -21,11 +21,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.proxy_panels import of_panels
 from benchmarks.proxy_sets import Proxy, every_set
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
@@ -202,7 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--cache", type=Path, default=Path("store/proxies"))
-    parser.add_argument("--seed", type=int, default=0, help="of the simulated sets; others only with 0")
+    parser.add_argument("--seed", type=int, default=0, help="of the simulated sets and the panels; others only with 0")
     parser.add_argument("--sets", nargs="+", help="only those whose name has one of these words")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--beside", type=Path)
@@ -211,7 +213,7 @@ def main() -> None:
     model = load_model("bundled")
     windows: dict[str, list[Scores]] = defaultdict(list)
     print(f"{'set':34s} " + " ".join(f"{name:>12s}" for name in SHOWN))
-    for proxy in every_set(options.seed, options.folder):
+    for proxy in chain(every_set(options.seed, options.folder), of_panels(options.seed)):
         if options.sets and not any(word in proxy.name for word in options.sets):
             continue
         backtester = open_kept(proxy, model, options.cache)

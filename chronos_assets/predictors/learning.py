@@ -282,6 +282,7 @@ class _Backtest:
             penalties=COST_PENALTY * costs,
             votes=votes(self.names),
             items=self.items[self.kept[rows]],
+            seasonal=bool(recipe.seasons),
         )
         return selection.affordable(learned, costs, recipe.max_cost)
 

@@ -8,7 +8,9 @@ good. They are averaged over resamples of the items (bagging; Breiman, Machine L
 have turned over is spread as well; what looks at combinations instead grasps at noise in few windows. A member's loss is its
 metric's, which a few series of large scale may rule, averaged (geometrically) with the same where all windows count alike,
 and, where the metric is of quantiles, with the error of its median likewise: that is less noisy, and a good median is what all
-quantiles need. Weights are shrunk to the prior ones where windows are few.
+quantiles need. In that error windows of series without a season count by how hard they were, as in MASE: by the typical
+member's error beside the series' usual step. Where all members are nearly right, being a little nearer is worth little. Weights
+are shrunk to the prior ones where windows are few.
 
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
@@ -36,6 +38,7 @@ _LEAST_LOSS = 1e-12
 _LEAST_PRIOR = 1e-3  # so that a member that the prior doesn't know isn't ruled out
 _MOST_DIFFERENCE = 1.0
 _MOST_TIMES = 5.0  # a typical loss; one window must not decide
+_HARDEST = 5.0  # times as much as the median window: what one counts at most
 
 
 def combine(forecasts: Floats, weights: Floats) -> Floats:
@@ -91,6 +94,8 @@ def pooled_weights(
     penalties: Floats | None = None,
     votes: Floats | None = None,
     items: NDArray[np.intp] | None = None,
+    *,
+    seasonal: bool = True,
 ) -> Floats:
     """Weights (M,) for all series: see the module.
 
@@ -102,14 +107,16 @@ def pooled_weights(
         penalties: relative loss that each member's cost has to be worth, (M,).
         votes: what each member counts before anything tells them apart, (M,); all alike if not given.
         items: number of each window's item, (N,); each is another one's if not given.
+        seasonal: whether series may have a season.
     """
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
     losses = member_losses(forecasts, actuals, metric)
     parts = [(losses, 0.5), (_alike(losses), 0.5)]
     if metric == DEFAULT_METRIC:
-        errors = _alike(member_losses(forecasts, actuals, "WAPE"))
-        parts = [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (errors, MEDIAN_SHARE)]
+        errors = member_losses(forecasts, actuals, "WAPE")
+        of_median = _alike(errors) * (1.0 if seasonal else _hardness(errors, actuals.scale))
+        parts = [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (of_median, MEDIAN_SHARE)]
     worth = 1.0 if penalties is None else 1 + penalties
     drawn = _resamples(np.arange(len(actuals)) if items is None else items)
     alone = np.mean([exponential_weights(worth * _pooled(parts, counts)) for counts in drawn], axis=0)
@@ -130,6 +137,19 @@ def _typical(losses: Floats) -> Floats:
 def _alike(losses: Floats) -> Floats:
     """Losses (M, N) of the members beside the typical ones, where all windows count alike."""
     return np.minimum(losses / _typical(losses), _MOST_TIMES)
+
+
+def _hardness(errors: Floats, scale: Floats) -> Floats:
+    """How hard each window was, (N,): the members' typical error (M, N) beside what the series usually changes (N,); bounded.
+
+    Windows of which that isn't known count as the median one.
+    """
+    known = np.isfinite(scale) & (scale > 0)
+    if not known.any():
+        return np.ones(len(scale))
+    hardness = _typical(errors) / np.where(known, scale, 1.0)
+    median = float(np.median(hardness[known]))
+    return np.minimum(np.where(known, hardness, median), _HARDEST * median)
 
 
 def _pooled(parts: Sequence[tuple[Floats, float]], counts: Floats) -> Floats:

@@ -73,7 +73,8 @@ def test_exponential_smoothing_in_logarithms_is_that_of_the_logarithms():
         half = third // 2
         of_late = np.log(values[-half:]).mean() - np.log(values[-third : half - third]).mean() if half else np.inf
         trend = min(2 * np.diff(parts).min() / (len(values) - third), of_late / (third - half))
-        growth = np.minimum(np.exp(2 * max(trend, 0.0) * np.arange(1, 13)), values.max() / values.min())
+        grown = (values.max() / values.min()) ** ((len(values) - 1) / (len(values) + 11))
+        growth = np.minimum(np.exp(2 * max(trend, 0.0) * np.arange(1, 13)), grown)
         limit.append(np.exp(1) * values.max() * growth)
     assert np.allclose(made, np.minimum(expected, np.array(limit)[:, :, None]))
     growing = 1.05 ** np.arange(40.0)
@@ -82,6 +83,7 @@ def test_exponential_smoothing_in_logarithms_is_that_of_the_logarithms():
     assert np.isnan(member.forecast(Contexts([growing - 1], 12))).all()
     stand_ins = np.where(np.arange(40) % 5 < 2, 0.01, 100.0)  # of zeros, which have no logarithm
     assert member.forecast(Contexts([stand_ins], 12)).max() < 1000
+    assert member.forecast(Contexts([2.0 ** np.arange(5)], 24)).max() < 6 * 16
     leap, launch = np.array([2.0, 1, 3, 2, 500]), np.array([0.01, 0.02, 1, 5, 100, 95, 110, 98, 104])
     for values in (leap, launch):
         assert member.forecast(Contexts([values], 12)).max() < 3 * values.max()

@@ -77,6 +77,22 @@ def test_members_alike_in_the_metric_are_distinguished_by_their_medians():
     assert pooled_weights(np.stack([wide, off]), actuals, WQL, np.full(2, 0.5))[0] > 0.7
 
 
+def test_who_is_nearer_where_it_is_hard_counts_more_than_where_it_is_easy():
+    values = windows(20).values
+    actuals = Actuals(np.concatenate([values, values]), np.ones(40))
+    easy = np.arange(40) < 20
+    better, worse = normal(11, 1, actuals), normal(12, 1, actuals)
+    of_easy, of_hard = (np.where(chosen[:, None, None], better, worse) for chosen in (easy, ~easy))
+    made, even = np.stack([of_easy, of_hard]), np.full(2, 0.5)
+    # How hard a window was is told by how much its series changes usually, if that is known and it has no season.
+    usually = Actuals(actuals.values, np.where(easy, 50.0, 1.0))
+    assert pooled_weights(made, usually, WQL, even, seasonal=False)[1] > 0.7
+    alike = np.arange(40) % 20
+    for unknown in (actuals, Actuals(actuals.values, np.full(40, np.nan))):
+        assert np.allclose(pooled_weights(made, unknown, WQL, even, items=alike, seasonal=False), 0.5)
+    assert np.allclose(pooled_weights(made, usually, WQL, even, items=alike), 0.5)
+
+
 def test_items_that_differ_get_weights_of_their_own_and_noise_gets_none():
     rng = np.random.default_rng(1)
     items = np.repeat(np.arange(30), 4)

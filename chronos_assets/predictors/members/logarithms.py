@@ -14,6 +14,7 @@ from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 # In logarithms, how far a series may rise above its largest value: so much, and so many times its trend, but its range at most.
 _MOST_RISE, _MOST_GROWTH = 1.0, 2.0
+_DOUBT = 12  # steps: of so many the range is believed by half, of fewer by less
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Logarithms:
         """Quantiles (n, horizon, Q) of the series themselves, in which growth is bounded."""
         ahead = np.arange(quantiles.shape[1]) + 1
         growth = _MOST_GROWTH * np.maximum(self._trend, 0.0)[:, None] * ahead
-        spread = np.where(self.positive, -self.panel.values.min(axis=1), 0.0)
+        periods = self.panel.lengths - 1
+        believed = periods / (periods + _DOUBT)  # a few values that double say little of how long they will
+        spread = np.where(self.positive, -self.panel.values.min(axis=1), 0.0) * believed
         most = _MOST_RISE + np.minimum(growth, spread[:, None])
         grown = np.exp(np.minimum(quantiles, most[:, :, None]) + self.largest[:, None, None])
         return np.where(self.positive[:, None, None], grown, quantiles)
