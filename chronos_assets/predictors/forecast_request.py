@@ -139,7 +139,7 @@ def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWi
     too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
     if too_early:
         named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
-        since = request.grid.instant(first + 1 if lag is None else first)
+        since = request.grid.iso(first + 1 if lag is None else first)
         raise WorkloadError(
             f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
             f"choose partitions whose window ends after {since}, or add older train files"
