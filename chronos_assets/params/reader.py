@@ -1,4 +1,8 @@
-"""Reading of params.json, section by section: what each key means; see `chronos_assets.params`."""
+"""Reading of params.json, section by section: what each key means; see `chronos_assets.params`.
+
+Here: the service's keys, and the whole file. Elsewhere: `Chronos` (`chronos_section`), what sections are read into
+(`sections`), what they say together (`consistency`), checks of a single value (`document`).
+"""
 
 from __future__ import annotations
 

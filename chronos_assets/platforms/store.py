@@ -1,4 +1,8 @@
-"""The store: the protocol, its errors, and which keys it takes."""
+"""The store: the protocol, its errors, and which keys it takes.
+
+Elsewhere: the keys that the package uses (`store_layout`), single objects (`objects.py`), publishing several files in one
+step (`local/publishing.py`, `aws/publishing.py`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SQL tables: the protocol, their columns with what each means, and the views over them."""
+"""SQL tables: the protocol, their columns with what each means, and the views over them.
+
+Here: what the tables are on every platform. Elsewhere: making and filling them (`local/tables.py`, `aws/tables.py`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Requests of any content type, parsed and checked for size."""
+"""Requests of any content type, parsed and checked for size.
+
+Here: choosing the reader of a body, the limits of a whole request, and parameters beside the body. Elsewhere: the readers
+(`json_requests`, `csv_requests`), what they read it into (`schema`).
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """What a request may ask: its types, limits and errors.
 
+Here: what is the same whatever a request is written in, and the checks of a single value. Elsewhere: reading a body
+(`json_requests`, `csv_requests`), and how much of it is too much (`requests`).
+
 The schema is the public Chronos JumpStart one,
 https://github.com/amazon-science/chronos-forecasting (notebooks, deploy-chronos-to-amazon-sagemaker).
 """
