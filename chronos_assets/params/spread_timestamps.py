@@ -15,6 +15,7 @@ from statistics import median
 from chronos_assets.params.columns import Column, last_word
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
+_HALF_DAYS = re.compile(r"\d{1,2}:\d\d(:\d\d)? ?[AaPp][Mm]")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[- ][A-Za-z]{3}[- ]\d{2,4}")
 _DIGITS = re.compile(r"(19|20)\d{6}")
 _DATED = frozenset({"date", "datum", "day", "fecha"})
@@ -76,6 +77,10 @@ def spread_timestamp(columns: Sequence[Column]) -> Spread | None:
         return _by_year(present)
     if clock := [column for column in present if _all_match(column, _TIME_OF_DAY)]:
         return Spread((dates[0], clock[0]), "trim({}) || ' ' || trim({})".format)
+    halves = [column for column in present if _all_match(column, _HALF_DAYS)]
+    if halves and _hours_of_a_date(dates[0], halves[0]) >= _SEVERAL:  # a sunrise is one time of each date
+        spaced = "regexp_replace(upper(trim({1})), ' ?([AP]M)$', ' \\1')"
+        return Spread((dates[0], halves[0]), f"trim({{0}}) || ' ' || {spaced}".format)
     hours = [column for column in present if _is_count(column, _HOURS, 24)]
     if not hours or _hours_of_a_date(dates[0], hours[0]) < _SEVERAL:
         return next(filter(None, (_with_slot(dates[0], column) for column in present)), None)

@@ -80,6 +80,8 @@ _NAMED = 8  # columns of a file without timestamps
 _SHOWN = 40  # characters of a cell
 # What two digits of a year stand for from here on is more likely to be past.
 _FAR_YEAR = 2040
+# Two digits at the beginning of a date stand for a year from here on; before, more likely for a day.
+_FIRST_YEAR = 2010
 _MIDNIGHTS = 10  # that show on which clock they are
 _LOOKED_AT = 50  # values of a column that may be a timestamp
 # Periods with a row, from which on dates are beyond doubt.
@@ -462,17 +464,29 @@ def check_days(times: Times) -> None:
     """Refuse days of a month that read as years of two digits.
 
     Raises:
-        InferenceError: `Jan-05` is followed by `Jan-06`.
+        InferenceError: `Jan-05` is followed by `Jan-06`, or `24/01/05` by `24/01/06`.
     """
-    if times.pattern != "MMM-yy":
+    dates = list(dict.fromkeys(moment.date() for moment in times.moments if moment is not None))
+    is_month = times.pattern == "MMM-yy"
+    # The first of three parts may be a year only if it is a recent one.
+    latest = datetime.now(UTC).year + 1
+    parts = [re.match(r"(\d\d)\D", value) for value in times.column.present]
+    may_begin_with_year = re.match(r"d\D|dd\D", times.pattern) is not None and all(
+        part and _FIRST_YEAR <= 2000 + int(part[1]) <= latest for part in parts
+    )
+    if not re.search(r"[^y]yy($|[^y])", times.pattern) or not (is_month or may_begin_with_year):
         return
-    moments = [moment for moment in dict.fromkeys(times.moments) if moment is not None]
-    steps = [(before.month == after.month, abs(after.year - before.year) == 1) for before, after in pairwise(moments)]
-    if 2 * sum(same and next_year for same, next_year in steps) > len(steps):
+    steps = [
+        (before.month, before.day) == (after.month, after.day) and abs(after.year - before.year) == 1
+        for before, after in pairwise(dates)
+    ]
+    if 2 * sum(steps) > len(steps):
         first = next(value for value in times.column.values if value is not None)
         raise InferenceError(
             f"{first} in {times.column.name} may be a day of the month or the month of a year: write dates such as "
-            f"{moments[0]:%Y-%m-%d}"
+            f"{dates[0]}"
+            if is_month
+            else f"{first} in {times.column.name} may be of {dates[0].year} or of 20{first[:2]}: write years with four digits"
         )
 
 

@@ -52,6 +52,7 @@ _YEAR = re.compile(r"(19|20)\d\d")
 _YEAR_AND_MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
 _FISCAL = frozenset({"fiscal", "fy", "financial"})
 _PERIOD = re.compile(r"(?:[dwmtq]|day|week|month|period|wk)[ _]?(\d{1,4})", re.IGNORECASE)
+_BEGINS_WITH_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?\b(?![-/:])")
 _MANY = 12  # of a file without any date that are numbered
 _LEAST = 3  # parts of a time in a header, from which on they are no names
 _WORKING_DAYS = 5
@@ -86,6 +87,17 @@ def wide_times(columns: Sequence[Column]) -> WideTimes | None:
     """The columns of a file that are times; None in a file that has its timestamps in a column."""
     present = [column for column in columns if column.present]
     parts = [column for column in present if column.is_numeric or column.has_commas]
+    found = _wide_times(present, parts)
+    if found is None:
+        return None
+    # A month whose numbers have marks behind them (12.3 p) is one of the others all the same.
+    marked = [column for column in present if column in parts or any(map(_BEGINS_WITH_NUMBER.match, column.present))]
+    more = _wide_times(present, marked)
+    return more if more is not None and set(found.columns) < set(more.columns) else found
+
+
+def _wide_times(present: Sequence[Column], parts: Sequence[Column]) -> WideTimes | None:
+    """`wide_times` among columns that hold values: some of those that are not empty."""
     found = [_of_dates(parts, base) for base in _dates(present)]
     found += [_of_months(parts, base) for base in _months(present)]
     found += [_of_years(parts, column) for column in _years(present)]

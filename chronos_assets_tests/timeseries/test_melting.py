@@ -326,3 +326,29 @@ def test_what_numbers_parts_of_a_day_may_be_no_time() -> None:
         InferenceError, match=r"or, if slot is no time of a day, name it in .*ForecastDimensions of a params"
     ):
         timestamp_readings(columns, None)
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("geo," + ",".join(f"2024-{month:02d}" for month in range(1, 13)), "DE"),
+        ("year," + ",".join(f"{date(2024, month, 1):%b}" for month in range(1, 13)), "2024"),
+    ],
+)
+def test_months_with_marks_behind_their_numbers_are_not_left_out(tmp_path: Path, header: str, key: str) -> None:
+    text = f"{header}\n{key}," + ",".join(["1.5"] * 10 + ["2.5 p", "3.5 p"]) + "\n"
+    with pytest.raises(MeltError, match=r"'2.5 p' in the column (2024-11|Nov) is not a number; write it without signs"):
+        melt(_file(tmp_path / "w.csv", text), tmp_path / "long.csv")
+    assert melt(_file(tmp_path / "w.csv", text.replace(" p", "")), tmp_path / "long.csv")[0] == 12
+
+
+@pytest.mark.parametrize("form", ["%I:%M %p", "%I:%M%p", "%I:%M:%S %p"])
+def test_hours_of_half_days_beside_a_date_are_joined(tmp_path: Path, form: str) -> None:
+    hours = [datetime(2024, 1, day, hour) for day in range(1, 20) for hour in range(24)]
+    text = "Date,Time,kWh\n" + "".join(f"{hour:%m/%d/%Y},{hour.strftime(form)},{hour.hour}\n" for hour in hours)
+    target = tmp_path / "long.csv"
+    assert melt(_file(tmp_path / "w.csv", text), target)[0] == len(hours)
+    sample = sample_files([TrainFile(target, "long.csv", datetime(2024, 1, 1, tzinfo=UTC))])
+    assert str(infer(sample.header, sample.rows).frequency) == "H"
+    days = [[f"{hour:%m/%d/%Y}", f"0{6 + hour.day % 2}:1{hour.day % 7} AM", "1.5"] for hour in hours[::24]]
+    assert str(infer(["date", "sunrise", "kWh"], days).frequency) == "D"

@@ -233,6 +233,27 @@ def test_days_of_a_month_are_no_years(days: int | None, fits: bool) -> None:
             infer(["date", "qty"], rows)
 
 
+@pytest.mark.parametrize("form", ["%y/%m/%d", "%y.%m.%d", "%y/%m/%d %H:%M"])
+@pytest.mark.parametrize("days", [20, 31, 90])
+def test_years_of_two_digits_in_front_are_no_days(form: str, days: int) -> None:
+    times = pd.date_range("2024-01-01", periods=days, freq="D").repeat(24 if "H" in form else 1)
+    rows = [
+        [(time + pd.Timedelta(at % 24 * ("H" in form), "h")).strftime(form), "1.5"] for at, time in enumerate(times)
+    ]
+    with pytest.raises(
+        InferenceError, match=r"24.01.01\b.* in date may be of 2001 or of 2024: write years with four digits"
+    ):
+        infer(["date", "qty"], rows)
+
+
+@pytest.mark.parametrize(
+    ("form", "step"), [("%d/%m/%y", "D"), ("%d.%m.%y", "YE"), ("%d/%m/%y", "YS"), ("%m/%d/%y", "D")]
+)
+def test_years_of_two_digits_behind_are_read(form: str, step: str) -> None:
+    times = pd.date_range("2004-01-01", periods=20, freq=step)
+    assert str(infer(["date", "qty"], [[time.strftime(form), "1.5"] for time in times]).frequency) == step[0]
+
+
 @pytest.mark.parametrize(
     ("name", "texts", "refused"),
     [

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.columns import Column
+from chronos_assets.params.columns import Column, is_number
 from chronos_assets.params.headers import column_name, folded
 from chronos_assets.params.spread_timestamps import Spread, spread_timestamp
 from chronos_assets.params.timestamp_columns import is_dated, timestamp_readings
@@ -127,6 +127,12 @@ def _check_series(source: TrainFile, series: Sequence[Column], kept: Sequence[Co
         raise MeltError(
             f"{source.key}: {example!r} in the column {commas[0].header} is not a number; write it with a decimal point, and "
             "without thousands separators"
+        )
+    if odd := [column for column in series if column.present and not column.is_numeric]:
+        example = next(value for value in odd[0].present if not is_number(value))
+        raise MeltError(
+            f"{source.key}: {example!r} in the column {odd[0].header} is not a number; write it without signs and marks, and "
+            "leave it empty if it is missing"
         )
     if not series:
         raise MeltError(f"{source.key} has no columns to melt: none but those of the timestamp holds numbers")
