@@ -53,7 +53,10 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 _MOST_KINDS = 20
-_FLAG_OF_PLANS = re.compile(r"(^|_)(is_?)?(forecast|predicted|projected|budget|plan)(ed)?($|_flag$)", re.IGNORECASE)
+# What forecasts, is planned or is budgeted is the row, not what another word names: rain_forecast, promo_plan.
+_FLAG_OF_PLANS = re.compile(
+    r"(^|(^|_)is_?)(forecast|predicted|projected|budget|plan)(ed|ned)?($|_flag$)", re.IGNORECASE
+)
 _YES = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 # Names of targets that are those of coordinates, sizes, packages and prices, too.
 _DOUBTFUL = ("y", "value", "volume", "load", "units", "amount", "count", "usage")

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -82,6 +82,8 @@ _SHOWN = 40  # characters of a cell
 _FAR_YEAR = 2040
 # Two digits at the beginning of a date stand for a year from here on; before, more likely for a day.
 _FIRST_YEAR = 2010
+_MOST_DAYS = 31  # of a month
+_FIRST_DAYS = 7  # that the first row of a month may have, behind days off
 _MIDNIGHTS = 10  # that show on which clock they are
 _LOOKED_AT = 50  # values of a column that may be a timestamp
 # Periods with a row, from which on dates are beyond doubt.
@@ -476,6 +478,8 @@ def check_days(times: Times) -> None:
     )
     if not re.search(r"[^y]yy($|[^y])", times.pattern) or not (is_month or may_begin_with_year):
         return
+    if is_month and not _may_be_days(dates):
+        return
     steps = [
         (before.month, before.day) == (after.month, after.day) and abs(after.year - before.year) == 1
         for before, after in pairwise(dates)
@@ -488,6 +492,12 @@ def check_days(times: Times) -> None:
             if is_month
             else f"{first} in {times.column.name} may be of {dates[0].year} or of 20{first[:2]}: write years with four digits"
         )
+
+
+def _may_be_days(dates: Sequence[date]) -> bool:
+    """Whether years of two digits may be days: all numbers are those of days, and each month begins with a low one."""
+    firsts = (after.year % 100 for before, after in pairwise(dates) if before.month != after.month)
+    return all(1 <= each.year % 100 <= _MOST_DAYS for each in dates) and max(firsts, default=1) <= _FIRST_DAYS
 
 
 def check_order(times: Times, steps: Rhythm, rows: Rows, keys: Sequence[Column]) -> None:

@@ -254,6 +254,13 @@ def test_years_of_two_digits_behind_are_read(form: str, step: str) -> None:
     assert str(infer(["date", "qty"], [[time.strftime(form), "1.5"] for time in times]).frequency) == step[0]
 
 
+@pytest.mark.parametrize(("first", "step", "count"), [("1990-01", 12, 30), ("2020-01", 1, 48)])
+def test_years_that_no_month_has_as_days_are_years(first: str, step: int, count: int) -> None:
+    months = sorted(pd.date_range(first, periods=count, freq=f"{step}MS"), key=lambda month: (month.month, month.year))
+    params = infer(["date", "qty"], [[f"{month:%b-%y}", "1.5"] for month in months])
+    assert str(params.frequency) == ("M" if step == 1 else "Y")
+
+
 @pytest.mark.parametrize(
     ("name", "texts", "refused"),
     [
@@ -262,6 +269,9 @@ def test_years_of_two_digits_behind_are_read(form: str, step: str) -> None:
         ("is_forecast", ("0", "1"), True),
         ("type", ("Store", "Forecast"), False),
         ("class", ("Luxury", "Budget"), False),
+        ("planned", ("0", "1"), True),
+        ("rain_forecast", ("0", "1"), False),
+        ("promo_plan", ("0", "1"), False),
         ("is_holiday", ("0", "1"), False),
     ],
 )
