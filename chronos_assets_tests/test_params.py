@@ -852,7 +852,7 @@ def parameters(draw: st.DrawFn) -> ForecastParams:
 
 @pytest.mark.process
 @given(parameters())
-@settings(max_examples=150)
+@settings(max_examples=75)
 def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams) -> None:
     text = json.dumps(to_document(params))
     again = load_params(text)
@@ -863,7 +863,7 @@ def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams
 
 @pytest.mark.process
 @given(parameters(), parameters())
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_the_digest_tells_apart_what_a_forecast_depends_on(one: ForecastParams, other: ForecastParams) -> None:
     def data_only(params: ForecastParams) -> ForecastParams:
         return replace(params, training=TrainingParams(), anomaly_threshold=2.0, perform_delete=False)
