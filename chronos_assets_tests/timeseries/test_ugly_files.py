@@ -204,7 +204,8 @@ class TestMarksOfByteOrder:
         item = columns.index("item_id")
         form = "a,2024-01-01 0{0}:00:00,{0}\n" if item == 0 else "2024-01-01 0{0}:00:00,a,{0}\n"
         texts = [form.format(hour) for hour in range(4)]
-        drop.put("\ufeff" + "".join(texts[:2]) + "\ufeff" + "".join(texts[2:]) + bad)
+        quoted = '"' + texts[2].replace(",", '",', 1)
+        drop.put("\ufeff" + "".join(texts[:2]) + "\ufeff" + quoted + texts[3] + bad)
         drop.run(params_for(columns=columns, chronos={"BadRows": "quarantine"}))
         assert drop.targets() == {"a": [0, 1, 2, 3]}
 

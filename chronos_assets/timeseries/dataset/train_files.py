@@ -501,8 +501,11 @@ def _read_csv(path: Path, layout: CsvLayout) -> str:
 
 
 def _csv_text(sql: str, place: int) -> str:
-    """SQL for a column's text without the mark of byte order that a line has where another file was appended."""
-    return sql if place else f"CASE WHEN starts_with({sql}, '\ufeff') THEN substr({sql}, 2) ELSE {sql} END"
+    """SQL for a column's text without the mark of byte order that a line has where another file was appended.
+
+    Behind the mark, quotes around the text are read as characters of it.
+    """
+    return sql if place else f"CASE WHEN starts_with({sql}, '\ufeff') THEN trim(substr({sql}, 2), '\"') ELSE {sql} END"
 
 
 def _table(records: Sequence[Record], layout: CsvLayout) -> pa.Table:
