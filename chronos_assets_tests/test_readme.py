@@ -76,6 +76,7 @@ def test_every_benchmark_is_documented_and_exists_with_its_options() -> None:
     assert {name for name, _ in commands} == {path.stem for path in folder.glob("*.py")} - {
         "__main__",
         "processes",
+        "proxy_panels",
         "proxy_sets",
     }
     for name, arguments in commands:
