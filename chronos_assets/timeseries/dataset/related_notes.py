@@ -113,7 +113,7 @@ def refuse_contradictions(name: str, repeats: Repeats, texts: Sequence[str]) -> 
     if not moments or zones_that_repeat(moments):
         return
     reason = (
-        f"rows of a series that share a timestamp differ in {name} (timestamps: {repeats.differing:,}), such as "
+        f"rows of a series that share a timestamp (timestamps: {repeats.differing:,}) differ in {name}, such as "
         f"{_shown(repeats, texts)}"
     )
     fix = "keep one row for each series and timestamp, or declare the column that tells them apart as a dimension"
