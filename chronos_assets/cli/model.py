@@ -116,10 +116,12 @@ def _indented(reason: str) -> str:
 
 def _decide(data: Path | None, action: str, version: int | None = None, reason: str = "") -> None:
     from chronos_assets.pipeline.decisions import decide_version
+    from chronos_assets.pipeline.state import GroupState
 
     by = f"{getpass.getuser()} (command line)"
-    decide_version(open_state(data), action, version, by=by, reason=reason, log=Printer())
-    _print_versions(open_state(data), data)
+    state = open_state(data)
+    decide_version(state, action, version, by=by, reason=reason, log=Printer())
+    _print_versions(GroupState(state.group), data)  # the state before knows the versions as they were
 
 
 def _print_versions(state: GroupState, data: Path | None) -> None:

@@ -56,6 +56,7 @@ ROOT_VARIABLE = "CHRONOS_ML_ROOT"
 DEFAULT_ROOT = "/opt/ml"
 LIFELINE_VARIABLE = "CHRONOS_ML_LIFELINE"  # set to "stdin": the end of standard input means that the launcher died
 KMS_VARIABLE = "CHRONOS_KMS_KEY"  # the key that the job writes objects with, where the store has one
+KMS = "aws:kms"  # S3's name for encryption with a key of one's own
 PIPES_VARIABLE = "DAGSTER_PIPES_CONTEXT"  # set by every launcher that speaks Dagster Pipes
 
 # What `serve` takes and gives, as a registry of models wants to know it.
@@ -341,6 +342,11 @@ def execute(main: Callable[[Workspace, Reporter], None], workspace: Workspace) -
     return 0
 
 
+def encryption(kms_key: str) -> dict[str, str]:
+    """Arguments of boto3's `put_object` and `create_multipart_upload` for an object under a key; none without a key."""
+    return {"ServerSideEncryption": KMS, "SSEKMSKeyId": kms_key} if kms_key else {}
+
+
 @contextmanager
 def _reporter(messages: Path | None) -> Iterator[Reporter]:
     if PIPES_VARIABLE not in os.environ or messages is not None:
@@ -351,7 +357,7 @@ def _reporter(messages: Path | None) -> Iterator[Reporter]:
     if "bucket" in PipesEnvVarParamsLoader().load_messages_params():
         from chronos_assets.container.s3_pipes import open_s3_pipes
 
-        opened = open_s3_pipes(os.environ.get(KMS_VARIABLE, ""))
+        opened = open_s3_pipes(encryption(os.environ.get(KMS_VARIABLE, "")))
     else:
         opened = open_dagster_pipes()
     with opened as pipes:

@@ -27,13 +27,13 @@ from dagster_pipes import (
 UPLOAD_SECONDS = 4.0  # a person who looks on waits so long for a line
 
 
-def open_s3_pipes(kms_key: str) -> AbstractContextManager[PipesContext]:
-    """Open Pipes as the launcher's variables say, with the role of the job; see `S3MessageWriter` for the key."""
+def open_s3_pipes(encryption: Mapping[str, str]) -> AbstractContextManager[PipesContext]:
+    """Open Pipes as the launcher's variables say, with the role of the job; see `S3MessageWriter` for the argument."""
     import boto3
 
     client = boto3.client("s3")
     return open_dagster_pipes(
-        context_loader=PipesS3ContextLoader(client), message_writer=S3MessageWriter(client, kms_key=kms_key)
+        context_loader=PipesS3ContextLoader(client), message_writer=S3MessageWriter(client, encryption=encryption)
     )
 
 
@@ -43,26 +43,30 @@ class S3MessageWriter(PipesS3MessageWriter):
     Args:
         client: boto3's S3 client.
         interval: seconds between two uploads.
-        kms_key: of the objects; "": what the bucket encrypts with.
+        encryption: further arguments of `put_object`.
     """
 
-    def __init__(self, client: Any, *, interval: float = UPLOAD_SECONDS, kms_key: str = "") -> None:
+    def __init__(
+        self, client: Any, *, interval: float = UPLOAD_SECONDS, encryption: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(client, interval=interval)
-        self._kms_key = kms_key
+        self._encryption = encryption or {}
 
     def make_channel(self, params: Mapping[str, Any]) -> _Channel:
         """See `PipesBlobStoreMessageWriter.make_channel`."""
         return _Channel(
-            self._client, params["bucket"], params["key_prefix"], interval=self.interval, kms_key=self._kms_key
+            self._client, params["bucket"], params["key_prefix"], interval=self.interval, encryption=self._encryption
         )
 
 
 class _Channel(PipesS3MessageWriterChannel):
     _chunk = ""  # lines that are on their way; the same ones until they have arrived
 
-    def __init__(self, client: Any, bucket: str, key_prefix: str, *, interval: float, kms_key: str) -> None:
+    def __init__(
+        self, client: Any, bucket: str, key_prefix: str, *, interval: float, encryption: Mapping[str, str]
+    ) -> None:
         super().__init__(client, bucket, key_prefix, interval=interval)
-        self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key} if kms_key else {}
+        self._encryption = encryption
 
     def upload_messages_chunk(self, payload: IO[str], index: int) -> None:
         """See `PipesBlobStoreMessageWriterChannel.upload_messages_chunk`."""

@@ -305,7 +305,10 @@ SHORT_CONTEXT, MONTHS_CONTEXT, MIDDLE_CONTEXT = 128, 256, 512
 
 
 def realistic(context_length: int) -> Mapping[str, float]:
-    """Return the mixture that series with `context_length` steps of context come from: what is short is another thing."""
+    """Return the mixture that series with `context_length` steps of context come from: what is short is another thing.
+
+    Above `SHORT_CONTEXT` and up to `MONTHS_CONTEXT` steps it is the mean of two: these are months as well as days.
+    """
     if context_length > MIDDLE_CONTEXT:
         return LONG
     if context_length > MONTHS_CONTEXT:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from chronos_assets.container.contract import encryption
 from chronos_assets.container.s3_pipes import S3MessageWriter
 
 
@@ -34,7 +35,8 @@ def messages(bucket):
 
 
 def written(bucket, count, pause=0.0, kms_key=""):
-    with S3MessageWriter(bucket, interval=0.01, kms_key=kms_key).open({"bucket": "b", "key_prefix": "p"}) as channel:
+    writer = S3MessageWriter(bucket, interval=0.01, encryption=encryption(kms_key))
+    with writer.open({"bucket": "b", "key_prefix": "p"}) as channel:
         for number in range(count):
             channel.write_message({"number": number})
             time.sleep(pause)

@@ -26,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
 
+from chronos_assets.container.contract import KMS, encryption
 from chronos_assets.platforms.aws.multipart_copy import MIB, S3Limits, copy_in_parts
 from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN
 from chronos_assets.platforms.objects import ObstoreObjects
@@ -40,7 +41,6 @@ UPLOAD_PART_BYTES = 5 * MIB
 COPY_PART_BYTES = 512 * MIB  # its content doesn't come here
 REQUEST_TIMEOUT = timedelta(minutes=30)  # of a whole answer: a model is one, and the line may be slow
 READ_TIMEOUT = timedelta(minutes=1)  # without a byte
-KMS = "aws:kms"  # S3's name for encryption with a key of one's own
 # Argument of boto3's client -> obstore's name for it.
 CLIENT_OPTIONS = {
     "endpoint_url": "endpoint",
@@ -84,11 +84,6 @@ class Tagged:
     data: bytes
     etag: str
     last_modified: datetime
-
-
-def encryption(kms_key: str) -> dict[str, str]:
-    """Arguments of boto3's `put_object` and `create_multipart_upload` for an object under a key; none without a key."""
-    return {"ServerSideEncryption": KMS, "SSEKMSKeyId": kms_key} if kms_key else {}
 
 
 def parse_url(url: str) -> tuple[str, str]:

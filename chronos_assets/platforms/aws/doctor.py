@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from chronos_assets.platforms.aws.bucket import encryption
+from chronos_assets.container.contract import encryption
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.doctor_network import network
 from chronos_assets.platforms.aws.machines import forecast_instance, import_instance, is_arm, missing_settings, unusable

@@ -20,9 +20,8 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.container.contract import MESSAGES_CHANNEL, host_order
+from chronos_assets.container.contract import MESSAGES_CHANNEL, encryption, host_order
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.platforms.aws.bucket import encryption
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
