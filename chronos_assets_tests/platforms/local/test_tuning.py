@@ -96,7 +96,8 @@ def test_a_search_tells_every_trial_and_hands_out_the_best_model(tuning, store):
         assert (root / "input/data/target/part-0").read_bytes() == b"shard 0"
         assert "'validation_wql': 9.0" in (root / "output/stderr.log").read_text()  # standard output
         assert not (root / "checkpoints").exists()
-    assert log.those(r"^trial 0: step 3, loss [\d.]+, validation [\d.]+, learning rate 0.0001, 7 s left$")
+    # A trial is reported once in five seconds, at the step that it has reached by then: the first look may come at any.
+    assert log.those(r"^trial 0: step [1-3], loss [\d.]+, validation [\d.]+, learning rate 0.0001, 7 s left$")
     assert log.those("^trial 2 completed after")
     with result:
         assert folder(store).exists()
