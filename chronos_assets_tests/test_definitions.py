@@ -90,6 +90,12 @@ def test_assets_jobs_sensors_and_checks_are_those_of_the_design(repository: dg.R
         "dead_run_sensor": "RUNNING",
         "what_if_sensor": "RUNNING",
     }
+    # The UI says beside a job which sensors launch it: decisions about a model are nobody's but people's.
+    assert {sensor.name: {job.name for job in sensor.jobs} for sensor in repository.sensor_defs if sensor.targets} == {
+        "train_files_sensor": {"refresh_forecasts"},
+        "new_data_sensor": {"refresh_forecasts", "score_forecasts", "retrain"},
+        "what_if_sensor": {"forecast_scenarios"},
+    }
     assert {f"{key.asset_key.to_user_string()}.{key.name}" for key in graph.asset_check_keys} == {
         "target_time_series.complete_and_regular",
         "related_time_series.one_row_per_series_and_period",

@@ -34,16 +34,16 @@ UNDER_WAY = [
 
 REDEPLOY_SENSOR = """A version approved or rejected in SageMaker → the endpoint serves the one in use.
 
-Looks when `CHRONOS_MODEL_QUEUE` reports a decision, and each hour (each 5 minutes where there is no queue). An endpoint that
+Looks when CHRONOS_MODEL_QUEUE reports a decision, and each hour (each 5 minutes where there is no queue). An endpoint that
 was never deployed, or was stopped, stays as it is.
 """
 
 
-def redeploy_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
+def redeploy_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
     """The sensor of a group whose registry others may write to."""
     interval, queue = group.settings.sensor_interval_seconds, group.model_queue
 
-    @running_sensor(group, "redeploy_sensor", REDEPLOY_SENSOR, targets=targets)
+    @running_sensor(group, "redeploy_sensor", REDEPLOY_SENSOR, jobs=jobs, launches=["retrain"])
     def redeploy(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         reconcile = RECONCILE if queue is not None else RECONCILE_WITHOUT_QUEUE
         try:

@@ -21,12 +21,28 @@ _RUN_STATUS = {
 
 
 def running_sensor(
-    group: Group, name: str, description: str, *, targets: Sequence[Any] | None = None, seconds: int | None = None
+    group: Group,
+    name: str,
+    description: str,
+    *,
+    jobs: Sequence[Any] = (),
+    launches: Sequence[str] = (),
+    seconds: int | None = None,
 ) -> Callable[[Callable[..., Any]], dg.SensorDefinition]:
-    """Declare a sensor of a group that runs by default, as often as the settings say or every so many seconds."""
+    """Declare a sensor of a group that runs by default.
+
+    Args:
+        group: the group.
+        name: of the sensor, without the group's prefix.
+        description: for the UI, which shows it as it is: without Markdown.
+        jobs: the group's.
+        launches: names of those that it launches. The UI shows a job's sensors beside it: no other is to look automated.
+        seconds: how often it looks, if not as often as the settings say.
+    """
+    names = {group.named(job) for job in launches}
     return dg.sensor(
         name=group.named(name),
-        jobs=targets,
+        jobs=[job for job in jobs if job.name in names] or None,
         minimum_interval_seconds=seconds or group.settings.sensor_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=description,

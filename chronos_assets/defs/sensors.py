@@ -58,33 +58,33 @@ PAUSE = timedelta(seconds=15)
 # Runs of one second may be recorded in any order: look back a little, notices are sent once per run anyway.
 OUTCOME_OVERLAP = timedelta(seconds=60)
 
-TRAIN_FILES_SENSOR = """New or changed files under `train/`, `related/` or `item_metadata/` → an import of what they concern.
+TRAIN_FILES_SENSOR = """New or changed files under train/, related/ or item_metadata/ → an import of what they concern.
 
-Waits until all folders have been quiet for `CHRONOS_SETTLE_SECONDS`, so that a batch of files makes one run. Compares what is
+Waits until all folders have been quiet for CHRONOS_SETTLE_SECONDS, so that a batch of files makes one run. Compares what is
 listed with what the dataset was made from, so no file is lost or imported twice, whatever its modification time. With
-`CHRONOS_TRAIN_QUEUE`, `train/` is listed when the queue reports a change, and each hour.
+CHRONOS_TRAIN_QUEUE, train/ is listed when the queue reports a change, and each hour.
 """
 NEW_DATA_SENSOR = """An import is done → the forecast of the window that holds the last observation, and its tables; scores of
-the windows whose horizon is observed now; a training, when the policy of `Chronos.Training` asks for one.
+the windows whose horizon is observed now; a training, when the policy of Chronos.Training asks for one.
 """
 RUN_OUTCOME_SENSOR = (
     """Every run that ended → one notice: what was made and how accurate it is, or which asset failed and why."""
 )
 
 
-def sensors(group: Group, targets: Sequence[Any]) -> list[dg.SensorDefinition]:
-    """The sensors of a group, running by default; `targets` are the group's jobs."""
+def sensors(group: Group, jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
+    """The sensors of a group, running by default; `jobs` are the group's."""
     made = [
-        _train_files_sensor(group, targets),
-        _new_data_sensor(group, targets),
+        _train_files_sensor(group, jobs),
+        _new_data_sensor(group, jobs),
         _run_outcome_sensor(group),
-        what_if_sensor(group, targets),
+        what_if_sensor(group, jobs),
     ]
     # Where runs are tasks of ECS, Dagster's monitoring asks ECS whether they live.
     if group.settings.deployment == "aws":
         from chronos_assets.defs.orphan_job_sensor import reaper_sensor
 
-        return [*made, redeploy_sensor(group, targets), forecast_age_sensor(group), reaper_sensor(group)]
+        return [*made, redeploy_sensor(group, jobs), forecast_age_sensor(group), reaper_sensor(group)]
     return [*made, dead_run_sensor(group)]
 
 
@@ -104,11 +104,11 @@ def pause_ticks(interval_seconds: float) -> int:
     return max(1, ticks(PAUSE, timedelta(seconds=interval_seconds)))
 
 
-def _train_files_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
+def _train_files_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
     interval = group.settings.sensor_interval_seconds
     policy = train_policy(group.settings.settle_seconds, interval)
 
-    @running_sensor(group, "train_files_sensor", TRAIN_FILES_SENSOR, targets=targets)
+    @running_sensor(group, "train_files_sensor", TRAIN_FILES_SENSOR, jobs=jobs, launches=["refresh_forecasts"])
     def train_files_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         # Runs first, then what they made, then the listing: see the module docstring of `planning`.
         last_run = run_state(context, requested_run_key(context.cursor))
@@ -196,8 +196,10 @@ def _observation(group: Group, observed: Observed) -> dg.AssetObservation:
     )
 
 
-def _new_data_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
-    @running_sensor(group, "new_data_sensor", NEW_DATA_SENSOR, targets=targets)
+def _new_data_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
+    launches = ["refresh_forecasts", "score_forecasts", "retrain"]
+
+    @running_sensor(group, "new_data_sensor", NEW_DATA_SENSOR, jobs=jobs, launches=launches)
     def new_data_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         keys = requested_run_keys(context.cursor)
         runs = {key: run for key in keys if (run := run_state(context, key)) is not None}

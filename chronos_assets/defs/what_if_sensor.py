@@ -18,15 +18,15 @@ from chronos_assets.planning.scenarios import plan_scenarios
 from chronos_assets.store_layout import FORECAST_KEY
 
 WHAT_IF_SENSOR = (
-    """New or changed scenarios in `what_if/`, or another current forecast → the forecasts of the scenarios."""
+    """New or changed scenarios in what_if/, or another current forecast → the forecasts of the scenarios."""
 )
 
 
-def what_if_sensor(group: Group, targets: Sequence[Any]) -> dg.SensorDefinition:
+def what_if_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
     """See the module."""
     partitions = scenario_partitions(group.named("what_if_scenarios"))
 
-    @running_sensor(group, "what_if_sensor", WHAT_IF_SENSOR, targets=targets)
+    @running_sensor(group, "what_if_sensor", WHAT_IF_SENSOR, jobs=jobs, launches=["forecast_scenarios"])
     def what_if(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         files = {
             name: digest_of(*(f"{info.key} {info.etag}" for info in found))
