@@ -5,9 +5,11 @@ import logging
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -19,6 +21,7 @@ from sqlalchemy import Engine, create_engine, text
 from chronos_assets.definitions import build_definitions
 from chronos_assets.defs.instance import CONFIG, WORKSPACE, InstanceError, begin_daemon_here, open_instance
 from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, kept
+from chronos_assets.defs.old_runs import LOG_DAYS, remove_old_logs
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -67,6 +70,54 @@ def test_ticks_are_forgotten_after_a_while(instance: dg.DagsterInstance) -> None
     for kind in (InstigatorType.SENSOR, InstigatorType.SCHEDULE):
         days = instance.get_tick_retention_settings(kind)
         assert all(number > 0 for status, number in days.items() if status.value != "STARTED")
+
+
+@dg.asset(partitions_def=dg.StaticPartitionsDefinition(["one"]))
+def counted(context: dg.AssetExecutionContext) -> None:
+    context.log.info("counted")
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_logs_of_old_runs_go_from_a_stores_own_folder_and_what_was_materialized_stays(
+    tmp_path: Path, owned: bool
+) -> None:
+    def run() -> str:
+        return dg.materialize([counted], instance=instance, partition_key="one", run_config=config).run_id
+
+    config = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+    shards = tmp_path / "history" / "runs"
+    with open_instance(tmp_path, owned=owned) as instance:
+        old, new = run(), run()
+    close_connections()
+    past = time.time() - LOG_DAYS * 86_400 - 60
+    for path in (*shards.iterdir(), *(tmp_path / "storage" / old).rglob("*")):
+        if path.name.startswith((old, "index")):
+            os.utime(path, (past, past))
+    with open_instance(tmp_path, owned=owned) as instance:
+        assert (shards / f"{old}.db").exists() is not owned
+        assert (tmp_path / "storage" / old).exists() is not owned
+        assert (tmp_path / "storage" / new).exists()
+        assert "counted" in [record.user_message for record in instance.all_logs(new)]
+        assert {record.run_id for record in instance.get_runs()} == {old, new}
+        asset = dg.AssetKey("counted")
+        assert instance.get_materialized_partitions(asset) == {"one"}
+        assert {event.run_id for event in instance.fetch_materializations(asset, limit=9).records} == {old, new}
+        assert bool(instance.all_logs(old)) is not owned  # it can be looked at, and says nothing any more
+
+
+def test_a_removal_that_was_cut_short_is_completed(tmp_path: Path) -> None:
+    """Its database goes last, and SQLite's own log, which may be newer, counts as well."""
+    folder = tmp_path / "history" / "runs"
+    folder.mkdir(parents=True)
+    half, lively = (str(uuid4()) for _ in range(2))
+    for name in (f"{half}.db", f"{lively}.db", f"{lively}.db-wal", "index.db", ".db"):
+        (folder / name).touch()
+        if not name.endswith("-wal"):
+            os.utime(folder / name, (0, 0))
+    assert remove_old_logs(tmp_path) == 1
+    assert not (folder / f"{half}.db").exists()
+    assert {path.name for path in folder.iterdir()} == {f"{lively}.db", f"{lively}.db-wal", "index.db", ".db"}
+    assert remove_old_logs(tmp_path / "nothing") == 0
 
 
 def test_the_workspace_loads_the_definitions() -> None:

@@ -20,6 +20,7 @@ import dagster as dg
 from sqlalchemy.exc import DatabaseError
 
 from chronos_assets.defs.instance_engines import close_connections, keep_engines
+from chronos_assets.defs.old_runs import remove_old_logs
 from chronos_assets.defs.step_output import show_by_threads
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.file_locks import locked_file
@@ -37,8 +38,8 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
 
     Args:
         home: its folder, made if it isn't there.
-        owned: whether the folder is the package's: then its dagster.yaml is written again from the package's. In a folder
-            of the user's (`DAGSTER_HOME`) only a missing one is written.
+        owned: whether the folder is the package's: then its dagster.yaml is written again from the package's, and logs of old
+            runs are removed. In a folder of the user's (`DAGSTER_HOME`) only a missing dagster.yaml is written.
 
     Raises:
         InstanceError: its databases are damaged, full or locked.
@@ -55,6 +56,8 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
             staged = home / ".dagster.yaml.new"
             shutil.copyfile(CONFIG, staged)
             staged.replace(config)
+        if owned:
+            remove_old_logs(home)
         try:
             instance = dg.DagsterInstance.from_config(str(home))
             instance.get_run_records(limit=1)

@@ -121,11 +121,16 @@ class Group:
 
     @property
     def dagster_home(self) -> Path:
-        """Folder of Dagster's storage: `DAGSTER_HOME`, else inside a local store, else in the working directory."""
-        from chronos_assets.platforms.local.store import store_folder
-
+        """Folder of Dagster's storage: `DAGSTER_HOME`, else the package's own."""
         if self.settings.dagster_home:
             return Path(self.settings.dagster_home).expanduser()
+        return self.own_dagster_home
+
+    @property
+    def own_dagster_home(self) -> Path:
+        """The folder of Dagster's storage that the package tidies: inside a local store, else in the working directory."""
+        from chronos_assets.platforms.local.store import store_folder
+
         return (store_folder(self.settings.store) or Path()) / ".dagster"
 
     @cached_property

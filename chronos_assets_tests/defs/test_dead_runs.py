@@ -1,5 +1,6 @@
 """Runs whose process is gone: whatever state they are in, they are ended, and their slots are free again."""
 
+import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,8 @@ from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.dead_runs import GRACE, PROCESS_TAG, end_dead_runs, slot_holders, tagged_executor, this_process
 from chronos_assets.defs.instance import open_instance
 from chronos_assets.defs.main_job import run_main_job
+from chronos_assets.pipeline.group import Group
+from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import Line, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -143,6 +146,17 @@ def test_the_sensor_ends_dead_runs_and_says_so(line: Line) -> None:
         told = sensor(dg.build_sensor_context(instance=line.instance))
         assert isinstance(told, dg.SkipReason)
         assert words in str(told.skip_message)
+
+
+def test_the_sensor_removes_old_logs_from_the_stores_own_folder_alone(tmp_path: Path) -> None:
+    sensor = dead_run_sensor(Group(Settings(store=str(tmp_path / "store"))))
+    for home, removed in ((tmp_path / "store" / ".dagster", True), (tmp_path / "elsewhere", False)):
+        with open_instance(home, owned=False) as instance:
+            old = home / "history" / "runs" / "0c3f1a52-5a6e-4b43-9d1e-2f1c5b7d8e90.db"
+            old.touch()
+            os.utime(old, (0, 0))
+            sensor(dg.build_sensor_context(instance=instance))
+            assert old.exists() is not removed
 
 
 def test_an_interrupt_in_a_training_ends_the_main_job(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,6 +20,7 @@ from dagster._core.origin import JobPythonOrigin
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.workspace.load import location_origins_from_yaml_paths
 from moto import mock_aws
+from sqlalchemy import text
 
 from chronos_assets.defs.instance import CONFIG, WORKSPACE
 from chronos_assets_tests.conftest import REPOSITORY
@@ -120,6 +122,15 @@ def test_a_run_its_materialization_and_its_failure_are_kept_by_postgresql(home: 
         assert event.asset_materialization.metadata["count"].value == 3
         assert other.get_materialized_partitions(dg.AssetKey("numbers")) == {"2024-01-02"}
         assert "counted" in [record.user_message for record in other.all_logs(done.run_id)]
+        # The documented way to keep the database small.
+        (statement,) = re.findall(r"```sql\n(DELETE .*;)\n", (REPOSITORY / "docs" / "operations.md").read_text())
+        assert "'90 days'" in statement
+        with other.event_log_storage.index_connection() as connection:  # type: ignore[attr-defined]
+            connection.execute(text(statement.replace("'90 days'", "'-1 days'")))
+        assert "counted" not in [record.user_message for record in other.all_logs(done.run_id)]
+        assert other.get_latest_materialization_event(dg.AssetKey("numbers")) is not None
+        assert other.get_materialized_partitions(dg.AssetKey("numbers")) == {"2024-01-02"}
+        assert other.get_run_by_id(failed.run_id).status is dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
 
 
 def test_a_pool_has_one_slot_among_all_processes(home: Path) -> None:
