@@ -176,6 +176,7 @@ class LocalEndpoints:
             state = _read_state(home)
             for process in state.processes:
                 self._end(home, process)
+            (home / _STATE).unlink(missing_ok=True)  # first: a deletion that is cut short is one
             shutil.rmtree(home)
             lock_path(home).unlink(missing_ok=True)
         return state.current is not None
@@ -285,7 +286,9 @@ class _Deployment:
         self._request = request
         self._previous = previous
         self._log = log
-        numbers = [int(path.name[1:]) for path in home.glob("d*") if path.name[1:].isdigit()]
+        # One that the state names is taken, whether its folder is there or not: it is removed with its server.
+        taken = {*(path.name for path in home.glob("d*")), *(process.folder for process in state.processes)}
+        numbers = [int(name[1:]) for name in taken if name[1:].isdigit()]
         self._folder = f"d{max(numbers, default=0) + 1}"
         self._workspace = Workspace(home / self._folder)
         self._deadline = time.monotonic() + endpoints._start_seconds
