@@ -139,7 +139,8 @@ def _settle() -> None:
         copy_tables,
         keep_no_jobs,
         keep_no_progress,
-        list_no_partitions,
+        read_once,
+        remember_no_inputs,
         share_connections,
     )
 
@@ -149,7 +150,8 @@ def _settle() -> None:
     copy_tables()
     keep_no_jobs()
     keep_no_progress()
-    list_no_partitions()
+    remember_no_inputs()
+    read_once()
     gc.freeze()
     atexit.register(gc.unfreeze)  # or DuckDB reports all that it still has
 

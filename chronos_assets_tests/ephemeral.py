@@ -5,21 +5,22 @@ Here: how they connect, and what of a run isn't kept. Elsewhere: what they keep,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, lru_cache
 from types import ModuleType
-from typing import Any, cast
+from typing import Any
 
 import dagster as dg
+from dagster._core.event_api import EventLogRecord
 from dagster._core.events.log import EventLogEntry
 from dagster._core.execution.context.data_version_cache import DataVersionCache
-from dagster._core.execution.context.system import StepExecutionContext
 from dagster._core.instance.runs.run_domain import RunDomain
 from dagster._core.storage.event_log import in_memory as event_logs
 from dagster._core.storage.runs import in_memory as runs
 from dagster._core.storage.sql import get_alembic_config, stamp_alembic_rev
+from dagster._serdes import deserialize_value
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.pool import QueuePool
 
@@ -78,37 +79,64 @@ def keep_no_progress() -> None:
     event_logs.InMemoryEventLogStorage.store_event = stored  # type: ignore[method-assign]
 
 
-def list_no_partitions() -> None:
-    """Let a step not list the partitions of its inputs.
+def remember_no_inputs() -> None:
+    """Let a step not note which versions of its inputs it read, which no test looks at.
 
-    Dagster makes the keys of all of them, and finds from a hundred on that they are too many to ask for their versions.
+    Dagster asks for each input's latest materialization and observation, and makes the keys of all its partitions: a
+    twentieth of a small run's time.
     """
-    begin = DataVersionCache.__init__
 
-    def begun(versions: DataVersionCache, context: StepExecutionContext) -> None:
-        begin(versions, cast(StepExecutionContext, _Unpartitioned(context)))
+    def fetched(versions: DataVersionCache, keys: Sequence[dg.AssetKey]) -> None:
+        versions.input_asset_version_info.update(dict.fromkeys(keys))
 
-    DataVersionCache.__init__ = begun  # type: ignore[method-assign]
+    DataVersionCache._fetch_input_asset_version_info = fetched  # type: ignore[method-assign]
 
 
-class _Unpartitioned:
-    """The context of a step whose inputs have no partitions."""
+def read_once() -> None:
+    """Let an instance in memory read what it keeps once, and know what its tables have: they were made a moment ago.
 
-    def __init__(self, context: StepExecutionContext) -> None:
-        self._context = context
+    Dagster asks the tables each time, and looks into the log for materializations that it has found already.
+    """
+    storage = event_logs.InMemoryEventLogStorage
+    search = storage._get_latest_materialization_records
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+    def latest(self: event_logs.InMemoryEventLogStorage, rows: Sequence[Any]) -> Mapping[dg.AssetKey, Any]:
+        if all(row["last_materialization"] and not row["asset_details"] for row in rows):
+            return {_key(row["asset_key"]): _materialization(row["last_materialization"]) for row in rows}
+        return search(self, rows)
 
-    def has_asset_partitions_for_input(self, name: str) -> bool:
-        """No."""
-        return False
+    def parsed(self: runs.InMemoryRunStorage, row: Mapping[str, Any]) -> dg.DagsterRun:
+        return _run(row["run_body"]).with_status(dg.DagsterRunStatus(row["status"]))
+
+    storage._get_latest_materialization_records = latest  # type: ignore[method-assign, assignment]
+    storage.has_asset_key_col = lambda self, name: True  # type: ignore[method-assign]
+    storage.supports_asset_checks = True  # type: ignore[assignment]
+    runs.InMemoryRunStorage._row_to_run = parsed  # type: ignore[method-assign, assignment]
+    runs.InMemoryRunStorage.has_run_stats_index_cols = lambda self: True  # type: ignore[method-assign]
+
+
+@lru_cache(1000)
+def _key(text: str) -> dg.AssetKey:
+    key = dg.AssetKey.from_db_string(text)
+    assert key is not None
+    return key
+
+
+@lru_cache(100)
+def _materialization(text: str) -> EventLogRecord:
+    return deserialize_value(text, EventLogRecord)
+
+
+@lru_cache(100)
+def _run(text: str) -> dg.DagsterRun:
+    return deserialize_value(text, dg.DagsterRun)
 
 
 def keep_no_jobs() -> None:
-    """Let a run of an instance in memory be kept without the description of its job, which no test looks at.
+    """Let a run of an instance in memory be kept without the description of its job and plan, which no test looks at.
 
-    Dagster describes all of a job, and writes it, for each run: a seventh of a small run's time. Instances on a disk keep it.
+    Dagster describes all of a job and its plan, and writes both, for each run: a fifth of a small run's time. Instances on a
+    disk keep them.
     """
     create = RunDomain.create_run_for_job
 
@@ -120,6 +148,8 @@ def keep_no_jobs() -> None:
             _UNDESCRIBED.reset(token)
 
     RunDomain.create_run_for_job = created  # type: ignore[method-assign]
+    for name in ("_log_asset_planned_events", "ensure_persisted_execution_plan_snapshot"):
+        setattr(RunDomain, name, _left_out(getattr(RunDomain, name)))
     for name in ("get_job_snapshot", "get_job_snapshot_id", "get_parent_job_snapshot"):
         setattr(dg.JobDefinition, name, _described(getattr(dg.JobDefinition, name)))
 
@@ -137,6 +167,15 @@ _PROGRESS = {
     dg.DagsterEventType.STEP_SUCCESS,
 }
 _UNDESCRIBED: ContextVar[bool] = ContextVar("undescribed", default=False)
+
+
+def _left_out(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a run's domain that does nothing for an instance in memory."""
+
+    def done(domain: RunDomain, *arguments: Any, **named: Any) -> Any:
+        return None if domain._instance.is_ephemeral else method(domain, *arguments, **named)
+
+    return done
 
 
 def _described(method: Callable[[dg.JobDefinition], Any]) -> Callable[[dg.JobDefinition], Any]:
