@@ -32,9 +32,6 @@ DAILY = json.loads(
     .replace('"DataFrequency": "H"', '"DataFrequency": "D"').replace('"ForecastHorizon": 24', '"ForecastHorizon": 7')
 )  # fmt: skip
 
-# One member has no weights to learn, which takes a third of a small forecast's time.
-ALONE = {"Chronos": PARAMS["Chronos"] | {"Predictor": {"Members": ["chronos"]}}}
-
 
 def rows(first: int, count: int, value: float = 10.0, items: tuple[str, ...] = ("a", "b")) -> str:
     """Days from the `first` after 2024-01-01 on."""
@@ -64,7 +61,7 @@ def make_daily_line(root: Path, instance: dg.DagsterInstance, name: str = "bolt"
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
     with dg.DagsterInstance.ephemeral() as instance:
-        line = make_daily_line(tmp_path / "store", instance, **ALONE)
+        line = make_daily_line(tmp_path / "store", instance)
         line.put("train/a.csv", rows(0, 60))
         yield line
 
@@ -132,7 +129,7 @@ def test_a_run_shows_the_old_forecast_again_forecasts_it_once_and_shows_a_correc
 
 def test_another_model_is_shown_although_the_data_are_the_same(line: Line, tmp_path: Path) -> None:
     run(line)
-    other = make_daily_line(tmp_path / "store", line.instance, "chronos2", **ALONE)
+    other = make_daily_line(tmp_path / "store", line.instance, "chronos2")
     run(other)
     assert published_manifest(line.group)["model"]["family"] == "chronos2"
     run(line)  # as a roll-back does: the model that was there before
@@ -146,7 +143,7 @@ def test_another_model_is_shown_although_the_data_are_the_same(line: Line, tmp_p
 
 def test_what_perform_delete_removes_is_not_the_forecast(tmp_path: Path) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        line = make_daily_line(tmp_path / "store", instance, PerformDelete=True, **ALONE)
+        line = make_daily_line(tmp_path / "store", instance, PerformDelete=True)
         line.put("train/a.csv", rows(0, 60))
         run(line)
         assert shown(line) == "2024-02-29"
@@ -173,7 +170,7 @@ def test_whatever_is_damaged_is_noticed_and_published_again(line: Line) -> None:
             run(line)
             assert path.read_bytes() == whole, (name, how)
             assert run(line).runs == (), (name, how)
-    line = make_daily_line(line.root, line.instance, **ALONE)
+    line = make_daily_line(line.root, line.instance)
     del line.group.overrides["tables"]
     run(line)
     path = line.root / "tables" / "forecast.duckdb"
@@ -240,7 +237,7 @@ def test_windows_between_two_that_are_asked_for_are_forecast_only_where_they_are
 def test_after_any_history_of_files_what_is_shown_is_what_a_fresh_import_shows(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     with dg.DagsterInstance.ephemeral() as instance:
-        line = make_daily_line(tmp_path / "store", instance, **ALONE)
+        line = make_daily_line(tmp_path / "store", instance)
         line.put("train/base.csv", rows(0, 40))
         number = 0
         for _ in range(3):
@@ -260,7 +257,7 @@ def test_after_any_history_of_files_what_is_shown_is_what_a_fresh_import_shows(t
                     line.run(["forecasts"], f"2024-06-{number:02d}")
             run(line)
             with dg.DagsterInstance.ephemeral() as other:
-                fresh = make_daily_line(tmp_path / f"fresh-{number}", other, **ALONE)
+                fresh = make_daily_line(tmp_path / f"fresh-{number}", other)
                 for path in (line.root / "train").iterdir():
                     copy = fresh.root / "train" / path.name
                     copy.parent.mkdir(exist_ok=True)

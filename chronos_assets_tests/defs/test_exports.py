@@ -22,7 +22,7 @@ from chronos_assets.pipeline.forecasts import shown_state
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.serving.forecast_queries import ForecastPlaces
 from chronos_assets_tests.defs.line import Line
-from chronos_assets_tests.defs.test_current_forecast import ALONE, DAILY, make_daily_line, rows, run
+from chronos_assets_tests.defs.test_current_forecast import DAILY, make_daily_line, rows, run
 from chronos_assets_tests.service_shapes import parsed
 
 
@@ -56,7 +56,7 @@ def files(line: Line, key: str) -> list[str]:
 def test_the_forecast_is_exported_as_params_json_asks(
     tmp_path: Path, instance: dg.DagsterInstance, export: dict[str, object], names: list[str]
 ) -> None:
-    line = make_run(tmp_path, instance, Chronos=ALONE["Chronos"] | {"Export": export})
+    line = make_run(tmp_path, instance, Chronos=DAILY["Chronos"] | {"Export": export})
     assert files(line, "forecast") == sorted([*names, "forecast.parquet", "manifest.json"])
     manifest = published_manifest(line.group)
     assert manifest is not None
@@ -90,7 +90,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     forecast = {"ForecastTypes": ["0.10", "0.50", "0.90", "mean"]}
     with dg.DagsterInstance.ephemeral() as instance:
         root = tmp_path_factory.mktemp("exports") / "store"
-        line = make_daily_line(root, instance, Predictor=predictor, Forecast=forecast, **ALONE)
+        line = make_daily_line(root, instance, Predictor=predictor, Forecast=forecast)
         line.put("train/a.csv", rows(0, 60) + rows(0, 59, items=("=late",)))
         run(line, 1)
         yield line
@@ -247,7 +247,7 @@ def test_partitions_of_another_frequency_or_other_dimensions_are_left_out(export
 def test_exports_are_made_again_only_where_something_is_new(exported: Line) -> None:
     assert publish_exports(exported.state) == ()
     predictor = {**DAILY["Predictor"], "EvaluationParameters": {"NumberOfBacktestWindows": 2}}
-    exported.put("params.json", json.dumps(DAILY | ALONE | {"Predictor": predictor}))
+    exported.put("params.json", json.dumps(DAILY | {"Predictor": predictor}))
     # What a monitor reports doesn't depend on it.
     assert publish_exports(exported.state) == ("backtest",)
     (path,) = backtest_files(exported, "forecasted-values")

@@ -25,7 +25,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
 
     By the network alone, which knows nothing: beside seasonal naive, which is always right here, it would have no weight.
     """
-    chronos = PARAMS["Chronos"] | {"Predictor": {"Members": ["chronos"]}}  # type: ignore[operator]
+    chronos = PARAMS["Chronos"] | {"Predictor": {"Members": ["chronos/1"]}}  # type: ignore[operator]
     with dg.DagsterInstance.ephemeral() as instance:
         line = make_line(tmp_path_factory.mktemp("store"), instance, model=str(folder_of("bolt")))
         line.put("params.json", json.dumps(PARAMS | {"Chronos": chronos}))

@@ -45,7 +45,7 @@ def noisy_rows(days: int, *, seed: int = 1) -> str:
 def put_params(line: Line, **changes: Any) -> None:
     perform_delete = changes.pop("PerformDelete", False)
     # Networks alone: with the statistical members there would be nothing to gain by tuning a network that knows nothing.
-    chronos = {"Training": TRAINING | changes, "Predictor": {"Members": ["chronos", "tuned"]}}
+    chronos = {"Training": TRAINING | changes, "Predictor": {"Members": ["chronos/1", "tuned/1"]}}
     line.put("params.json", json.dumps(PARAMS | {"Chronos": chronos, "PerformDelete": perform_delete}))
 
 
