@@ -136,6 +136,7 @@ def test_a_damaged_database_is_an_error_that_says_what_to_do(tmp_path: Path) -> 
         LocalTables().sql(open_store(tmp_path))
 
 
+@pytest.mark.process
 def test_who_opened_the_tables_before_a_refresh_reads_on_and_who_opens_them_after_it_sees_the_new_ones(
     tmp_path: Path,
 ) -> None:
@@ -149,6 +150,7 @@ def test_who_opened_the_tables_before_a_refresh_reads_on_and_who_opens_them_afte
     assert tables.sql(store).rows("SELECT count(*) FROM forecast") == [(0,)]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("rows", [1, 7, 100_000])
 def test_the_rows_of_an_item_are_found_wherever_they_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int

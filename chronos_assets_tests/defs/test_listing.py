@@ -117,6 +117,7 @@ def listing(content):
     return [info(key, etag, seconds) for key, (etag, seconds) in content.items()]
 
 
+@pytest.mark.process
 @given(objects, objects)
 def test_the_digest_is_equal_for_equal_sets_of_keys_and_etags_only(one, other):
     same = {key: etag for key, (etag, _) in one.items()} == {key: etag for key, (etag, _) in other.items()}

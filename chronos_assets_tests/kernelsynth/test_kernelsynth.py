@@ -199,6 +199,7 @@ def _reference_of(kind: type, *arguments: float) -> reference.Kernel:
     return reference_kernel(kind(*arguments), 20)
 
 
+@pytest.mark.process
 def test_kernels_counts_and_operators_are_equally_likely():
     count = 20_000
     drawn = list(random_expressions(count, 5, seed=3))
@@ -224,6 +225,7 @@ LAWS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("expression", LAWS, ids=str)
 def test_draws_have_the_mean_and_covariance_of_the_law(expression):
     count, length = 3000, 24

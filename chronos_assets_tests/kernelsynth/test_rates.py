@@ -20,6 +20,7 @@ def test_a_season_of_an_aggregated_series_is_shorter_by_the_factor():
     assert seen[:, 6:] == pytest.approx(seen[:, :-6])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("n, length", [(1, 77), (2, 50), (400, 128)])
 def test_a_draw_has_the_size_asked_for_and_is_fixed_by_the_seed(n, length):
     series = rates.draw(np.random.default_rng(5), families.REALISTIC, n, length)

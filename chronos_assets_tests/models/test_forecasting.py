@@ -58,6 +58,7 @@ def awkward_series() -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.process
 @WITHIN_AND_BEYOND
 def test_awkward_series_have_finite_ascending_forecasts(models, family, horizon):
     series = awkward_series()
@@ -125,6 +126,7 @@ def test_t5_keeps_the_zero_of_a_series_unless_it_is_far_away(models):
     assert np.ptp(far) > 0.1
 
 
+@pytest.mark.process
 @WITHIN_AND_BEYOND
 def test_a_forecast_depends_on_nothing_but_its_series(models, family, horizon):
     series = list(awkward_series().values())
@@ -301,6 +303,7 @@ def test_a_forecast_of_the_bundled_model_has_the_same_bits_in_any_company(bundle
     assert np.array_equal(single.mean[0], whole.mean[4])
 
 
+@pytest.mark.process
 @WITHIN_AND_BEYOND
 def test_series_that_must_not_be_below_zero_are_not_and_others_are_as_they_were(models, family, horizon):
     rng = np.random.default_rng(2)

@@ -146,6 +146,7 @@ def test_a_file_that_changes_under_the_job_is_not_published(tmp_path: Path) -> N
     assert import_dataset(GroupState(made), CONTEXT).manifest.files == {"train/june.csv": 216}
 
 
+@pytest.mark.process
 def test_a_job_leaves_the_covariates_that_an_import_in_this_process_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def _contexts(series: list[Demand], horizon: int, seasons: tuple[int, ...]) -> C
     return Contexts(values, horizon, seasons, [one.covariates for one in series])
 
 
+@pytest.mark.process
 def test_promotions_and_holidays_are_found_within_15_percent(regression, sales):
     for name, lift in (("promotion", PROMOTION), ("holiday:US", HOLIDAY)):
         found = np.mean(
@@ -215,6 +216,7 @@ def _example() -> ModuleType:
     return module
 
 
+@pytest.mark.process
 def test_elasticities_of_categories_are_found_whatever_the_seed():
     shop = _example()
     days = shop.days()
@@ -325,6 +327,7 @@ def test_shuffled_covariates_make_nothing_worse_than_2_percent():
     assert _value(_learned(shuffled), shuffled) < 1.02 * _value(_learned(shuffled, use=False), shuffled)
 
 
+@pytest.mark.process
 def test_a_predictor_whose_regression_is_lost_is_refused(sales):
     document = json.loads(_learned(sales).to_json())
     del document["regression"]

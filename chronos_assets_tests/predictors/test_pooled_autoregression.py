@@ -158,6 +158,7 @@ def test_what_is_tried_knows_nothing_of_its_windows_and_of_later_ones(windows):
     assert open_pooled([], recipe) == open_pooled(own, recipe) == (None, None)
 
 
+@pytest.mark.process
 def test_a_predictor_keeps_it_and_forecasts_with_it(windows, tmp_path):
     predictor = learned(windows)
     assert predictor.weights[predictor.members.index("pooled")] > 0.2

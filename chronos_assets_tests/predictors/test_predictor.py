@@ -225,6 +225,7 @@ def test_a_file_that_is_no_predictor_is_refused_with_the_reason(predictor, chang
         Predictor.from_json(b"{")
 
 
+@pytest.mark.process
 def test_a_forecast_depends_on_nothing_but_its_series(predictor, forecasters):
     ensemble = Ensemble(predictor, forecasters, H, QUANTILES)
     given = list(series(7, 130)) + [((f"item {n}",), values[:n]) for n, (_, values) in enumerate(series(60), 20)]

@@ -110,6 +110,7 @@ class TestBadRows:
         assert "no good row" in str(failure)
         assert failure.rows[0].value == "x"
 
+    @pytest.mark.process
     def test_a_flaw_far_into_a_file_has_its_line(self, drop):
         lines = [f"2024-01-01 00:00:00,{number},item {number % 7}" for number in range(70_000)]
         lines[65_432] = "2024-01-01 00:00:00,oops,item"

@@ -23,6 +23,7 @@ def write_archive(path: Path, members: dict[str, str]) -> None:
             archive.writestr(name, text)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["nn5", "ETTh"])
 def test_the_shared_sets_are_read_as_the_published_evaluation_cut_them(shared_data: Path, name: str) -> None:
     expected = read_benchmark_set(shared_data, name)

@@ -69,6 +69,7 @@ def numbers(answer, levels=LEVELS):
     return means, np.stack([[p[repr(level)] for p in predictions] for level in levels], axis=-1)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("family", ["bolt", "chronos2"])
 @pytest.mark.parametrize("horizon", [5, 40])
 def test_the_numbers_are_those_of_the_batch_forecast(family, horizon):
@@ -107,6 +108,7 @@ def test_large_numbers_keep_their_digits():
     np.testing.assert_allclose(quantiles[1] - 10000, quantiles[2], atol=1e-4)
 
 
+@pytest.mark.process
 def test_samples_of_t5_do_not_depend_on_what_arrives_with_them():
     async def scenario(client, _):
         alone = await client.post("/invocations", json=asked(SERIES[:1]))

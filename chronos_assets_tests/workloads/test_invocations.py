@@ -364,6 +364,7 @@ def test_pandas_names_of_frequencies_are_read(freq):
 values = st.none() | st.floats(-1e280, 1e280) | st.integers(-(10**17), 10**17)
 
 
+@pytest.mark.process
 @settings(max_examples=75)
 @given(
     targets=st.lists(
