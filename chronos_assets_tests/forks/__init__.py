@@ -33,6 +33,7 @@ CONTAINER = "chronos_assets_tests.forks.container"
 ENDPOINT = "chronos_assets_tests.forks.endpoint"
 CODE = "chronos_assets_tests.forks.code"  # a module to start: it runs its first argument
 AFTER_SHELL = "chronos_assets_tests.forks.after_shell"  # a module to start: a shell's commands, then another module
+KILLED = "chronos_assets_tests.forks.killed"  # a module to start: another module, killed at a call of a function
 SERVER = "chronos_assets_tests.forks.server"
 
 # As the session begins: a test that changes a variable of its own must not make the server start over.

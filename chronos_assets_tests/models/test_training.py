@@ -13,7 +13,6 @@ from chronos_assets.models import pretraining, pretraining_recipe
 from chronos_assets.models.distance_bias import TABLE, weights_at_stride
 from chronos_assets.workloads import pretrain
 from chronos_assets_tests import forks
-from chronos_assets_tests.waiting import wait_until
 
 SHAPE = pretraining_recipe.ModelShape(
     d_model=16, d_ff=32, d_kv=4, num_heads=4, num_layers=1, num_decoder_layers=1, context_length=64, prediction_length=8
@@ -236,8 +235,8 @@ def test_a_saved_model_loads_through_the_plain_pipeline(tmp_path):
 
 def document(stages="3"):
     """Parameters of so many stages; what a stage is judged by is drawn once, at its end."""
-    judged = {"validate_every": 30, "validation_windows": 1}
-    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 30, "device": "cpu", **judged, "stages": int(stages)}
+    judged = {"validate_every": 8, "validation_windows": 1}
+    fields = {**vars(SHAPE), **vars(PLAN), "threads": 1, "steps": 8, "device": "cpu", **judged, "stages": int(stages)}
     return {name: json.dumps(value) for name, value in fields.items()}
 
 
@@ -251,14 +250,13 @@ def give(root, parameters):
 def test_a_workload_killed_in_its_last_stage_goes_on_to_the_same_model(tmp_path):
     killed, whole = (give(tmp_path / name, document(stages="2")) for name in ("killed", "whole"))
     environment = {**os.environ, "CHRONOS_ML_ROOT": str(killed)}
-    started = {"folder": tmp_path, "environment": environment, "kind": forks.CONTAINER}
-    with forks.reading("chronos_assets.workloads.pretrain", **started) as (process, _):
-        begun = killed / "checkpoints" / "2" / "last.pt"
-        wait_until(begun.exists, 60, while_runs=process, look_every=0.001)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    # Each stage saves four times: the first checkpoint of the second is there.
+    call = ("chronos_assets.models.pretraining:_PretrainState.save", "6")
+    program = (forks.KILLED, *call, "chronos_assets.workloads.pretrain")
+    ended = forks.run(*program, folder=tmp_path, environment=environment, kind=forks.CONTAINER)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert not (killed / "model").exists()
-    assert torch.load(killed / "checkpoints" / "2" / "last.pt", weights_only=True)["step"] < 30
+    assert torch.load(killed / "checkpoints" / "2" / "last.pt", weights_only=True)["step"] == 2
 
     for root in (killed, whole):
         assert execute(pretrain.main, Workspace(root)) == 0
