@@ -132,7 +132,7 @@ def test_run_publishes_and_tells_where_then_does_nothing_when_nothing_is_new(
 
 def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Path, ask: Callable[..., Result]) -> None:
     # The networks alone: beside statistical members one of random weights has nothing to gain from training.
-    chronos = {"Training": TRAINING | {"MaxJobs": 1}, "Predictor": {"Members": ["chronos", "tuned"]}}
+    chronos = {"Training": TRAINING | {"MaxJobs": 1}, "Predictor": {"Members": ["chronos/1", "tuned/1"]}}
     (data / "params.json").write_text(json.dumps(PARAMS | {"Chronos": chronos}))
     (data / "train" / "demand.csv").write_text(noisy_rows(10))
     arguments = ("--data", str(data))
