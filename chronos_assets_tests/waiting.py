@@ -13,7 +13,7 @@ class _Process(Protocol):
 
 def wait_until(
     condition: Callable[[], _Found],
-    seconds: float = 20,
+    seconds: float = 60,
     *,
     otherwise: str = "it did not come to that",
     while_runs: _Process | None = None,

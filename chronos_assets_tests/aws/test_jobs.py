@@ -88,7 +88,7 @@ def run(aws, request):
 
 def finished(aws, name):
     job = aws.job(name)
-    assert job.done.wait(30)
+    assert job.done.wait(120)
     client = aws.clients()("sagemaker")
     if job.kind == "training-job":
         return client.describe_training_job(TrainingJobName=name)

@@ -55,7 +55,7 @@ def run(aws, request):
 
 
 def finished(aws, name):
-    assert aws.job(name).done.wait(30)
+    assert aws.job(name).done.wait(120)
     return aws.clients()("sagemaker").describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
 
 

@@ -145,7 +145,7 @@ def test_without_dagster_the_contract_imports_nothing_of_it():
 
 
 def wait_for(path):
-    for _ in range(600):
+    for _ in range(2400):
         if path.exists():
             return path.read_text()
         time.sleep(0.05)
@@ -159,7 +159,7 @@ def close(process):
 
 def gone(pid):
     """Whether a process has ended (a zombie that nobody waits for has)."""
-    for _ in range(200):
+    for _ in range(1200):
         try:
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "Z":

@@ -5,11 +5,12 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -191,15 +192,12 @@ def test_in_a_container_it_serves_the_model_folder_and_ends_well(container):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         assert (status["version"], status["model"]["family"]) == ("v7", "bolt")
-        answers = []
-        asking = threading.Thread(target=lambda: answers.append(post(port, {"inputs": [1, 2, 3]})))
-        asking.start()
-        time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        asking.join()
-        assert answers[0][0] == 200
-        assert len(answers[0][1]["predictions"][0]["mean"]) == 3
-        assert process.wait(20) == 0
+        with asked(port, {"inputs": [1, 2, 3]}) as answer:
+            process.send_signal(signal.SIGTERM)
+            status, document = answer()
+        assert status == 200
+        assert len(document["predictions"][0]["mean"]) == 3
+        assert process.wait(60) == 0
         assert not container.failure_file.exists()
     finally:
         process.kill()
@@ -215,6 +213,27 @@ def ping(port):
         return None
     finally:
         connection.close()
+
+
+@contextmanager
+def asked(port, document):
+    """A request that the server has begun to read; a function that waits for the answer."""
+    body = json.dumps(document).encode()
+    head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += connection.recv(1)
+        assert said.startswith(b"HTTP/1.1 100")
+        connection.sendall(body)
+
+        def answer():
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return response.status, json.loads(response.read())
+
+        yield answer
 
 
 def post(port, document):

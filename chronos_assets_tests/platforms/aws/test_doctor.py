@@ -1,7 +1,7 @@
 """The checkup on AWS: a whole deployment is fine, and of each thing that is broken it says what and how to fix it."""
 
 import json
-import time
+import threading
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -407,15 +407,16 @@ def test_without_credentials_nothing_else_is_looked_at(settings):
 
 
 def test_a_check_that_hangs_keeps_no_other_from_its_answer():
+    looked_at = threading.Event()
+
     def hangs():
-        time.sleep(5)
+        looked_at.wait(60)
         return []
 
-    began = time.monotonic()
     findings = run_checks(
         {"slow": hangs, "quick": lambda: [Finding("quick", "ok", "fine")]}, doctor._explain, seconds=0.1
     )
-    assert time.monotonic() - began < 2
+    looked_at.set()
     assert [(finding.name, finding.status) for finding in findings] == [("slow", "unknown"), ("quick", "ok")]
     assert not any_failed(findings)
 

@@ -274,7 +274,7 @@ class Execution:
         operation, field = OPERATIONS[step["Type"]]
         request = self._resolved(step["Arguments"]) | {field: name}
         self._call(operation)(**request)
-        assert self._server.job(name).done.wait(60)
+        assert self._server.job(name).done.wait(120)
         described = self._call(operation.replace("Create", "Describe"))(**{field: name})
         assert described[field.replace("Name", "Status")] == "Completed", described.get("FailureReason")
         return described

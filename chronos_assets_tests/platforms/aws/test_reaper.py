@@ -48,7 +48,7 @@ def test_only_jobs_of_the_deployment_are_seen_and_all_pages_of_them(aws):
     client.create_processing_job(ProcessingJobName="dev", Tags=tagged(store="s3://dev/shop"), **processing(WAIT))
     client.create_processing_job(ProcessingJobName="untagged", **processing(WAIT))
     client.create_processing_job(ProcessingJobName="done", Tags=tagged(), **processing(shell("exit 0")))
-    assert aws.job("done").done.wait(20)
+    assert aws.job("done").done.wait(120)
     aws.faults.throttle("ListTags")
     reaper = Reaper(aws.clients(), "here", "s3://data/shop", timing=QUICK)
     found = reaper.running()
@@ -59,7 +59,7 @@ def test_only_jobs_of_the_deployment_are_seen_and_all_pages_of_them(aws):
     for job in found:
         reaper.stop(job)
     for name in ("t", "p"):
-        assert aws.job(name).done.wait(20)
+        assert aws.job(name).done.wait(120)
         assert aws.job(name).status == "Stopped"
     assert reaper.running() == []
     assert not aws.job("dev").done.is_set()
@@ -88,7 +88,7 @@ def test_the_sensor_says_what_it_saw_and_stopped(aws, instance, tmp_path, monkey
     assert tick() == "2 jobs running, none without its run"
     monkeypatch.setattr("chronos_assets.platforms.aws.reaper.GRACE", timedelta(0))
     assert tick() == "2 jobs running, stopped orphan"
-    assert aws.job("orphan").done.wait(20)
+    assert aws.job("orphan").done.wait(120)
     assert tick() == "1 job running, none without its run"
 
 

@@ -1,5 +1,7 @@
 """Clients that never stop asking one port, until the end of standard input; then a line of JSON of what they saw.
 
+Before that there is a line with each version once it has answered a few times.
+
     python -m chronos_assets_tests.platforms.local.hammer <port>
 
 One client opens a connection for each request, one keeps its connection, one keeps it and pauses now and then.
@@ -11,9 +13,11 @@ import sys
 import threading
 import time
 
+FEW = 10
+
 
 def main(port):
-    stop = threading.Event()
+    stop, counting = threading.Event(), threading.Lock()
     seen, errors = {}, []
 
     def ask(connection):
@@ -22,7 +26,11 @@ def main(port):
         version = json.loads(response.read())["version"]
         if response.status != 200:
             raise ValueError(f"status {response.status}")
-        seen[version] = seen.get(version, 0) + 1
+        with counting:
+            seen[version] = seen.get(version, 0) + 1
+            if seen[version] == FEW:
+                sys.stdout.write(f"{version}\n")
+                sys.stdout.flush()
 
     def client(kept, pause):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

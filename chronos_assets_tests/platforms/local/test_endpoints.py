@@ -75,9 +75,14 @@ class Hammer:
             stdout=subprocess.PIPE,
         )
 
+    def have_asked(self, version):
+        """Wait until that version has answered a few times."""
+        while (line := self._process.stdout.readline()) != f"{version}\n".encode():
+            assert line, "the clients have ended"
+
     def stop(self):
-        out, _ = self._process.communicate(b"", timeout=30)
-        told = json.loads(out)
+        out, _ = self._process.communicate(b"", timeout=120)
+        told = json.loads(out.splitlines()[-1])
         return told["seen"], told["errors"]
 
 
@@ -109,16 +114,15 @@ def test_a_deployment_answers_and_outlives_its_caller(endpoints, store):
 def test_clients_notice_nothing_of_a_deployment(endpoints, store):
     first = endpoints.deploy(request("v1", seconds=0.02), log)
     hammer = Hammer(first)
-    time.sleep(0.3)
+    hammer.have_asked("v1")
     for version in ("v2", "v3", "v4"):
         state = endpoints.deploy(request(version, seconds=0.02), log)
         assert state.url == first.url
         assert servers(store) == [state.details["process"]]
-        time.sleep(0.3)
+        hammer.have_asked(version)
     seen, errors = hammer.stop()
     assert errors == []
     assert list(seen) == ["v1", "v2", "v3", "v4"]
-    assert min(seen.values()) > 10
     assert [path.name for path in (store.root / f".endpoints/{NAME}").glob("d*")] == ["d4"]
 
 
@@ -134,6 +138,7 @@ def test_clients_notice_nothing_of_a_deployment(endpoints, store):
 def test_a_server_that_fails_is_rolled_back_and_the_old_one_goes_on(endpoints, store, fails, words):
     old = endpoints.deploy(request("v1"), log)
     hammer = Hammer(old)
+    hammer.have_asked("v1")
     with pytest.raises(EndpointError) as caught:
         endpoints.deploy(request("v2", fails=fails), log)
     assert words in str(caught.value)
@@ -264,11 +269,11 @@ def _deploy_until(store, version, point):
 def test_a_deployment_killed_at_any_moment_costs_no_request_and_leaves_no_process(endpoints, store):
     first = endpoints.deploy(request("v0"), log)
     hammer = Hammer(first)
-    expected = "v0"
+    hammer.have_asked(expected := "v0")
     for number, point in enumerate(POINTS, 1):
         deploy_and_die(store, f"v{number}", point)
         if point in ("committed", "retired"):
-            expected = f"v{number}"
+            hammer.have_asked(expected := f"v{number}")
         # Whoever is not in use finds out by itself.
         wait_until(lambda: len(servers(store)) == 1)
         state = endpoints.describe(NAME)
@@ -277,9 +282,9 @@ def test_a_deployment_killed_at_any_moment_costs_no_request_and_leaves_no_proces
     last = endpoints.deploy(request("v9"), log)
     assert endpoints.invoke(NAME, GOLDEN)["version"] == "v9"
     assert servers(store) == [last.details["process"]]
-    seen, errors = hammer.stop()
+    hammer.have_asked("v9")
+    _, errors = hammer.stop()
     assert errors == []
-    assert {"v0", "v5", "v6", "v9"} <= set(seen)
 
 
 def test_what_an_interrupted_deployment_left_hung_is_ended_by_the_next(endpoints, store):

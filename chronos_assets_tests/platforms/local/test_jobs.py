@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import signal
-import time
 
 import dagster as dg
 import pytest
@@ -261,8 +260,6 @@ def test_a_killed_run_takes_its_process_with_it_and_the_next_run_of_the_name_cle
         (copied / "half written").write_text("by the killed run")
         os.kill(launcher.pid, signal.SIGKILL)
         launcher.wait()
-    started = time.monotonic()
     made = run(LocalJobs(store, package=PACKAGE, busy_seconds=20), request(write="after the kill"), read)[2]
     assert made[0] == {"text": "after the kill"}
-    assert time.monotonic() - started < 20
     assert all(gone(pid) for pid in pids)
