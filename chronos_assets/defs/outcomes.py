@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import WILL_RETRY_TAG
 
 from chronos_assets.defs.failures import TRANSIENT
 from chronos_assets.pipeline.group import Group
@@ -20,6 +22,7 @@ ACCURACY_NAMES = ("wql", "wql_seasonal_naive", "mase", "mase_seasonal_naive")
 INTERRUPTED = "DagsterExecutionInterruptedError"
 # How Dagster begins to say that a run ended which its process didn't end, for whatever reason.
 FROM_OUTSIDE = "This run has been marked as failed from outside"
+_EXITED = re.compile(r"unexpectedly exited with code (-?\d+)")  # of a run's process, by the server that started it
 
 OUTCOMES: dict[dg.DagsterRunStatus, Outcome] = {
     dg.DagsterRunStatus.SUCCESS: "success",
@@ -67,9 +70,14 @@ def notice_of(instance: dg.DagsterInstance, record: dg.RunRecord, group: Group, 
         anomalies=anomalies_of(made, group),
         files=tuple(dict.fromkeys(uri for item in made if (uri := _text(item, "dagster/uri")))),
         asset=failure.asset,
-        reason=failure.reason,
+        reason=f"{failure.reason}; it is tried once more" if is_made_again(run) else failure.reason,
         notes=next((_text(item, "notes") for item in made if item.asset_key == group.key("target_time_series")), ""),
     )
+
+
+def is_made_again(run: dg.DagsterRun) -> bool:
+    """Whether Dagster makes another run of one that failed, by itself: where its process crashed (`run_retries`)."""
+    return run.status == dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true"
 
 
 def job_of(run: dg.DagsterRun) -> str:
@@ -109,14 +117,16 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
         for entry in instance.all_logs(run_id, of_type=kind):
             message = entry.dagster_event.message if entry.dagster_event else None
             if message and message.startswith(FROM_OUTSIDE):
-                message = _why_not_started(instance, run_id) or message
+                message = _why_from_outside(instance, run_id) or message
             return RunFailure("", message or "the run ended early", foreseen=False)
     return RunFailure("", "the run ended without saying why", foreseen=False)
 
 
-def _why_not_started(instance: dg.DagsterInstance, run_id: str) -> str:
-    """What kept Dagster from starting a run, in its own words; empty if nothing did."""
+def _why_from_outside(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What ended a run from outside, or kept Dagster from starting it, in its own words; empty if nothing is known."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        if found := _EXITED.search((entry.dagster_event.message if entry.dagster_event else None) or ""):
+            return f"its process ended unexpectedly (exit status {found[1]}); what Dagster's code server printed may say why"
         data = entry.dagster_event.engine_event_data if entry.dagster_event else None
         if data is not None and data.error is not None:
             (line, *_) = data.error.message.strip().splitlines() or [data.error.cls_name or "an error"]

@@ -1,17 +1,19 @@
 """What the sensors have in common: how they are declared, which run they requested, why they skip, what a queue reports."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from chronos_assets.defs.outcomes import failure_of
+from chronos_assets.defs.outcomes import failure_of, is_made_again
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.planning.cursor import RunState, RunStatus
 from chronos_assets.platforms.news_queue import NewsQueue, QueueError, QueueNews
 
 REASON_TAG = "chronos/reason"
+RETRY_PATIENCE = timedelta(minutes=5)  # how long Dagster's own retry of a crashed run may take to appear
 
 _RUN_STATUS = {
     dg.DagsterRunStatus.SUCCESS: RunStatus.SUCCEEDED,
@@ -61,10 +63,19 @@ def run_state(context: dg.SensorEvaluationContext, run_key: str | None) -> RunSt
         return None
     run = records[0].dagster_run
     status = _RUN_STATUS.get(run.status, RunStatus.RUNNING)
+    if is_made_again(run) and _is_recent(records[0]):
+        # With the same run key: a run of the sensor's own beside it would do the same work twice.
+        return RunState(RunStatus.RUNNING)
     if status != RunStatus.FAILED:
         return RunState(status)
     failure = failure_of(instance, run.run_id)
     return RunState(status, reason=failure.reason, retry=not failure.foreseen)
+
+
+def _is_recent(record: dg.RunRecord) -> bool:
+    """Whether a run changed within `RETRY_PATIENCE`."""
+    changed = record.update_timestamp
+    return datetime.now(UTC) - (changed if changed.tzinfo else changed.replace(tzinfo=UTC)) < RETRY_PATIENCE
 
 
 def skipped(context: dg.SensorEvaluationContext, error: ChronosAssetsError) -> dg.SensorResult:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import dagster as dg
+import pytest
 from dagster._core.events import EngineEventData
 from dagster._utils.error import SerializableErrorInfo
 
+from chronos_assets.defs import sensor_parts
+from chronos_assets.defs.instance import open_instance
 from chronos_assets.defs.metadata import table
 from chronos_assets.defs.outcomes import FROM_OUTSIDE, anomalies_of, failure_of, job_of
+from chronos_assets.defs.sensor_parts import run_state
 from chronos_assets.pipeline.group import Group
+from chronos_assets.planning.cursor import RunStatus
 
 GROUP = cast(Group, SimpleNamespace(key=lambda name: dg.AssetKey(["shop", name])))
 COLUMNS = {"series": "string", "timestamp": "string", "actual": "float", "low": "float", "high": "float"}
@@ -67,3 +74,44 @@ def test_a_run_that_could_not_be_started_says_why() -> None:
         assert why.reason == "it couldn't be started: User code server request timed out."
         assert not why.foreseen
         assert failure_of(instance, other.run_id).reason.startswith(FROM_OUTSIDE)
+
+
+def test_a_run_whose_process_crashed_says_with_which_status(tmp_path: Path) -> None:
+    @dg.job
+    def forecasts() -> None:
+        pass
+
+    with open_instance(tmp_path) as instance:
+        run = instance.create_run_for_job(forecasts)
+        instance.report_engine_event(f"Run execution process for {run.run_id} unexpectedly exited with code 1.", run)
+        instance.report_run_failed(run)
+        assert "its process ended unexpectedly (exit status 1)" in failure_of(instance, run.run_id).reason
+
+
+def test_a_sensor_waits_for_dagsters_own_retry_of_its_run_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both made the forecast: two runs of the same work."""
+
+    @dg.job
+    def forecasts() -> None:
+        pass
+
+    asked = {"dagster/run_key": "forecasts-1", "dagster/sensor_name": "new_data_sensor"}
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def state() -> RunStatus:
+            context = SimpleNamespace(instance=instance, sensor_name="new_data_sensor")
+            found = run_state(cast(dg.SensorEvaluationContext, context), "forecasts-1")
+            assert found is not None
+            return found.status
+
+        run = instance.create_run_for_job(forecasts, tags=asked)
+        instance.report_run_failed(run)
+        assert state() == RunStatus.FAILED
+        instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})
+        assert state() == RunStatus.RUNNING
+        monkeypatch.setattr(sensor_parts, "RETRY_PATIENCE", timedelta(0))
+        assert state() == RunStatus.FAILED
+        retry = instance.create_run_for_job(forecasts, tags=asked)
+        assert state() == RunStatus.RUNNING
+        instance.report_run_failed(retry)
+        assert state() == RunStatus.FAILED
