@@ -52,6 +52,53 @@ TARGET_NAMES: tuple[str, ...] = (
     *("targetvalue", "demand", "numberofinstances", "workforcedemand", "metricvalue", "value", "target", "y"),
     *("sales", "quantity", "qty", "units", "count", "load", "consumption", "usage", "volume", "amount"),
 )
+# Words that make another quantity of one whose name ends as a target's: discount_amount, on_hand_qty, forecast_demand.
+_BESIDE = frozenset(
+    {
+        *(
+            "discount",
+            "tax",
+            "vat",
+            "cost",
+            "shipping",
+            "freight",
+            "fee",
+            "tip",
+            "refund",
+            "refunded",
+            "return",
+            "returns",
+        ),
+        *(
+            "returned",
+            "cancelled",
+            "canceled",
+            "lost",
+            "waste",
+            "wasted",
+            "scrap",
+            "backorder",
+            "backordered",
+            "safety",
+        ),
+        *(
+            "stock",
+            "inventory",
+            "hand",
+            "onhand",
+            "reorder",
+            "available",
+            "competitor",
+            "forecast",
+            "forecasted",
+            "fcst",
+        ),
+        *("predicted", "prediction", "expected", "planned", "plan", "budget", "budgeted", "target", "goal", "quota"),
+        *("previous", "prev", "prior", "last", "ly", "py", "lag", "lagged", "baseline"),
+    }
+)
+# Columns that are as likely a target as one of a known name beside them: a target is a goal beside what was reached.
+_RIVALS = frozenset({"actual", "actuals", "actualvalue", "ist", "istwert", "close", "adjclose", "closeprice"})
 # Last words of the names of columns whose numbers stand for something, and are no quantity.
 _IDENTIFYING = frozenset(
     {
@@ -308,6 +355,16 @@ def is_status(name: str) -> bool:
 def is_height(name: str) -> bool:
     """Whether a quantity is named as one whose values are averaged, never added up: a temperature, a price, a power."""
     return has_word(name, _HEIGHTS) and not has_word(name, _AMOUNTS)
+
+
+def is_beside(name: str) -> bool:
+    """Whether a name ends as a target's, and is that of another quantity: discount_amount, on_hand_qty."""
+    return rank(name, TARGET_NAMES) == len(TARGET_NAMES) and has_word(name, _BESIDE)
+
+
+def is_rival(name: str) -> bool:
+    """Whether a name is that of what came to be, or of a price at the end of a day, which known targets stand beside."""
+    return _plain(name) in _RIVALS
 
 
 def has_word(name: str, words: frozenset[str]) -> bool:

@@ -44,8 +44,10 @@ from chronos_assets.params.columns import (
     InferenceError,
     Times,
     best_known,
+    is_beside,
     is_height,
     is_number,
+    is_rival,
     listed,
     rank,
 )
@@ -60,6 +62,7 @@ from chronos_assets.params.rhythm_notes import rhythm_notes
 from chronos_assets.params.row_kinds import check_constant, check_planned, taken_back_notes
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.params.target_values import check_point, course_notes, unit_notes, value_notes
+from chronos_assets.params.time_parts import repeats_time
 from chronos_assets.params.timestamp_columns import (
     check_century,
     check_days,
@@ -317,18 +320,20 @@ def _item_by_name(rows: Rows, columns: Sequence[Column], has_header: bool) -> Co
 
 
 def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> Column:
-    known = best_known(columns, TARGET_NAMES) if has_header else []
+    known = best_known([c for c in columns if not is_beside(c.header)], TARGET_NAMES) if has_header else []
     if len(known) == 1 and not known[0].is_numeric:
         sample = next((value for value in known[0].present if not is_number(value)), None)
         wrong = "none of its rows has one: write numbers" if sample is None else f"{sample!r} is {_NOT_A_NUMBER}"
         raise InferenceError(f"{known[0].name} should hold the value to forecast, but {wrong}")
-    if len(known) == 1:
+    rivals = [c for c in columns if c not in known and c.is_numeric and is_rival(c.header)]
+    if len(known) == 1 and not rivals:
         return known[0]
     numbers = [column for column in columns if column.is_numeric]
     parted = [] if has_header else _before_digits(columns)
     quantities = [
         c for c in numbers if not (c.is_index or (c.is_flag and c not in parted) or (has_header and c.is_identifying))
     ]
+    quantities = [c for c in quantities if not (has_header and repeats_time(c, rows.times.moments))] or quantities
     commas = [column for column in columns if column.has_commas]
     odd = _with_commas(commas) or _odd_values(columns)
     # Identifiers are values only where nothing else could be meant for them.
@@ -338,7 +343,7 @@ def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> C
         raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{odd}")
     if len(numbers) == 1 and not commas:
         return numbers[0]
-    candidates = known or [*numbers, *commas]
+    candidates = [*known, *rivals] if known else [*numbers, *commas]
     wide = len(quantities) > 2 and rows.repeats([]) <= FEW_REPEATS
     hint = (
         "\nIf each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "

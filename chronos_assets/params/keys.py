@@ -7,6 +7,8 @@ The rules:
 
 - A column with an item's name is the item, unless it numbers the rows. Otherwise a column is looked for that tells rows of
   one timestamp apart.
+- A name that only ends as an item's (`store_name`, but `holiday_name` and `promo_id` as well) is one where rows need it to be
+  told apart, or where it splits one series into full ones, see below.
 - Without repeated timestamps there is one series, whatever texts stand beside it (weather, holidays), unless a text splits
   it into series that are as full: then it names them, unless these take turns, which leaves both readings.
 - A flag is never a part of a key, nor is what all rows of a timestamp share (a holiday, a temperature), nor what is a part of
@@ -23,7 +25,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -41,6 +43,7 @@ from chronos_assets.params.columns import (
     is_remark,
     is_status,
     listed,
+    rank,
 )
 from chronos_assets.params.time_parts import is_time_part
 
@@ -134,6 +137,12 @@ class Rows:
         rows = [row for row in zip(self.times.moments, self.files, *(c.texts for c in keys), strict=True) if row[0]]
         return 1 - len(set(rows)) / len(rows)
 
+    @cached_property
+    def are_apart(self) -> bool:
+        """Whether hardly any timestamp occurs twice, in whatever files."""
+        moments = [moment for moment in self.times.moments if moment]
+        return len(moments) - len(set(moments)) <= FEW_REPEATS * len(moments)
+
     def copies(self, columns: Sequence[Column]) -> float:
         """The share of rows that equal another of their file in all columns."""
         cells = list(zip(self.times.moments, self.files, *(column.texts for column in columns), strict=True))
@@ -205,8 +214,11 @@ def _choose(
     values: Column | None,
     dated: Sequence[Column],
 ) -> Keys:
+    ending: list[Column] = []
     if item is None and has_header:
-        item = _known_item(rows, [c for c in columns if not c.is_row_number and not _is_unique(c)])
+        if rows.are_apart:
+            ending = [column for column in open_columns if _ends_as_item(column) and column not in dated]
+        item = _known_item(rows, [c for c in columns if not (rows.are_apart and _ends_as_item(c))])
         open_columns = [column for column in open_columns if column is not item]
         if item is not None:
             return _named_or_better(rows, item, open_columns, columns, values)
@@ -214,20 +226,25 @@ def _choose(
         return _with_dimensions(rows, item, open_columns, columns, values)
     if rows.repeats([]) <= FEW_REPEATS:
         texts = [column for column in open_columns if not column.is_numeric and column not in dated]
-        return _single(rows, texts, has_header=has_header)
+        return _single(rows, texts, ending, has_header=has_header)
     found = list(_smallest(rows, open_columns, []))
     if not found:
         raise _repeated(rows, [], columns, values)
     best = _clearest(rows, found)
     if best is None:
         raise _several_keys(rows, found)
-    first = max(best, key=lambda column: (not column.is_numeric, len(column.distinct)))
-    return _keys(rows, first, [column for column in best if column is not first])
+    return _led_by_itself(rows, best)
 
 
 def _keys(rows: Rows, item: Column | None, dimensions: Sequence[Column]) -> Keys:
     ordered = tuple(sorted(dimensions, key=lambda column: column.index))
     return Keys(item, ordered, rows.outlook([*([item] if item is not None else []), *ordered]))
+
+
+def _led_by_itself(rows: Rows, columns: Sequence[Column]) -> Keys:
+    """Keys none of which has an item's name."""
+    first = max(columns, key=lambda column: (not column.is_numeric, len(column.distinct)))
+    return _keys(rows, first, [column for column in columns if column is not first])
 
 
 def name_notes(columns: Sequence[Column]) -> Iterator[str]:
@@ -253,15 +270,16 @@ def name_notes(columns: Sequence[Column]) -> Iterator[str]:
 
 def _may_be_key(column: Column, rows: Rows) -> bool:
     """Whether a column may be a part of a key without being named one."""
+    return _may_name(column) and not _follows_weekdays(column, rows) and not _is_shared(column, rows)
+
+
+def _may_name(column: Column) -> bool:
+    """Whether a column's texts may be names, whatever rows they stand in."""
     if column.is_empty and not column.distinct:
         return False
     if column.is_flag or column.is_row_number or _is_unique(column) or not column.is_complete:
         return False
-    if is_time_part(column) or _follows_weekdays(column, rows):
-        return False
-    if column.has_commas or (column.is_numeric and not column.is_identifying):
-        return False
-    return not _is_shared(column, rows)
+    return not (is_time_part(column) or column.has_commas or (column.is_numeric and not column.is_identifying))
 
 
 def _is_panel(column: Column, rows: Rows, values: Column) -> bool:
@@ -325,6 +343,8 @@ def _named_or_better(
     named: Keys | None = None
     try:
         named = _with_dimensions(rows, item, candidates, columns, values)
+        if named.dimensions and _ends_as_item(item) and rows.repeats(named.dimensions) <= FEW_REPEATS:
+            named = _led_by_itself(rows, named.dimensions)  # an attribute of the row, such as a promotion's name
         if _are_series(rows, named.columns):
             return named
     except InferenceError:
@@ -333,8 +353,7 @@ def _named_or_better(
     best = _clearest(rows, found) if found else None
     if best is None:
         return named if named is not None else _with_dimensions(rows, item, candidates, columns, values)
-    first = max(best, key=lambda column: (not column.is_numeric, len(column.distinct)))
-    return _keys(rows, first, [column for column in best if column is not first])
+    return _led_by_itself(rows, best)
 
 
 def _are_series(rows: Rows, keys: Sequence[Column]) -> bool:
@@ -343,8 +362,15 @@ def _are_series(rows: Rows, keys: Sequence[Column]) -> bool:
     return moments < _ENOUGH_MOMENTS or (rows.repeats(keys) <= FEW_REPEATS and rows.outlook(keys).rows >= _LEAST_ROWS)
 
 
+def _ends_as_item(column: Column) -> bool:
+    """Whether only the last word of a column's name is that of an item: product_name, and holiday_name as well."""
+    return rank(column.name, ITEM_NAMES) == len(ITEM_NAMES)
+
+
 def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
-    known = best_known([column for column in columns if not column.is_flag], ITEM_NAMES)
+    possible = [c for c in columns if not (c.is_flag or c.is_row_number or _is_unique(c))]
+    possible = [c for c in possible if not (_ends_as_item(c) and (is_time_part(c) or _is_shared(c, rows)))]
+    known = best_known(possible, ITEM_NAMES)
     if len(known) <= 1:
         return known[0] if known else None
     if rows.repeats([]) > FEW_REPEATS:
@@ -357,30 +383,40 @@ def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
     raise _several_keys(rows, [(column,) for column in known])
 
 
-def _single(rows: Rows, texts: Sequence[Column], *, has_header: bool) -> Keys:
-    """One series, or those of a text that are as full as it."""
+def _single(rows: Rows, texts: Sequence[Column], ending: Sequence[Column], *, has_header: bool) -> Keys:
+    """One series, or those of a text, or of a column that is called as an item in the end, that are as full as it."""
     whole = rows.outlook([])
     if whole.empty is None:
-        return _keys(rows, texts[0] if len(texts) == 1 else None, ())
+        possible = ending or texts
+        return _keys(rows, possible[0] if len(possible) == 1 else None, ())
     naming = []
-    for column in texts:
+    for column in dict.fromkeys([*texts, *ending]):
         each = rows.outlook([column])
         if each.empty is not None and each.empty <= whole.empty + _HARDLY_EMPTIER and each.rows > 1:
             naming.append(column)
+    naming = [column for column in naming if column in ending] or naming
     if len(naming) > 1 and any(len(column.distinct) > 1 for column in naming):
         raise _several_keys(rows, [(column,) for column in naming])
     chosen = naming[0] if len(naming) == 1 else None
     if chosen is not None and has_header and not chosen.has_key_name and _take_turns(chosen, rows):
         first, second = sorted(chosen.distinct, key=chosen.texts.index)[:2]
-        raise InferenceError(
-            f"{chosen.name} is {first} up to some day and {second} after it: each of them may be a series of its own, or all "
-            f"rows are one series\nWrite a params.json that says which: Chronos.Columns = "
-            f'{{"item_id": "{chosen.name}"}}, or null for one series',
-            role="item",
-            candidates=[chosen.name],
-            options={chosen.name: str(rows.outlook([chosen])), "null": str(whole)},
+        raise _one_or_several(rows, chosen, f"is {first} up to some day and {second} after it")
+    if not naming and ending and whole.empty > FEW_BAD:
+        raise _one_or_several(
+            rows, ending[0], f"has {len(ending[0].distinct):,} values, none of which has a row as often as all"
         )
     return _keys(rows, chosen, ())
+
+
+def _one_or_several(rows: Rows, column: Column, how: str) -> InferenceError:
+    """The message where a column may name series of which one ends before the next begins, or none."""
+    return InferenceError(
+        f"{column.name} {how}: each of them may be a series of its own, or all rows are one series\n"
+        f'Write a params.json that says which: Chronos.Columns = {{"item_id": "{column.name}"}}, or null for one series',
+        role="item",
+        candidates=[column.name],
+        options={column.name: str(rows.outlook([column])), "null": str(rows.outlook([]))},
+    )
 
 
 def _take_turns(column: Column, rows: Rows) -> bool:
@@ -397,8 +433,9 @@ def _take_turns(column: Column, rows: Rows) -> bool:
 def _with_dimensions(
     rows: Rows, item: Column, candidates: Sequence[Column], columns: Sequence[Column], values: Column | None
 ) -> Keys:
-    if rows.repeats([item]) <= FEW_REPEATS:
-        return _keys(rows, item, ())
+    repeats = rows.repeats([item])
+    if repeats <= FEW_REPEATS:
+        return _keys(rows, item, _newly_split(rows, item, columns) if repeats else ())
     found = list(_smallest(rows, candidates, [item]))
     if not found:
         raise _repeated(rows, [item], columns, values)
@@ -407,6 +444,20 @@ def _with_dimensions(
         # Texts that tell the same series apart (a shop and its town) are as good as each other.
         best = found[0]
     return _keys(rows, item, best)
+
+
+def _newly_split(rows: Rows, item: Column, columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The column that tells all of a few repeated rows apart, into series as full as the item's: a shop opened lately."""
+    whole = rows.outlook([item]).empty
+    if whole is None:
+        return ()
+    naming = [c for c in columns if c is not item and _may_name(c) and not is_remark(c.header)]
+    found = []
+    for column in naming:
+        each = rows.outlook([item, column]) if not rows.repeats([item, column]) else None
+        if each is not None and each.rows >= _LEAST_ROWS and (each.empty or 0.0) <= whole + _HARDLY_EMPTIER:
+            found.append((column,))
+    return (_clearest(rows, found) or ()) if found else ()
 
 
 def _smallest(rows: Rows, candidates: Sequence[Column], given: Sequence[Column]) -> Iterator[tuple[Column, ...]]:
@@ -436,7 +487,7 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
     repeats = rows.repeats(keys)
     series = listed(keys) if keys else "the series (there is no item column)"
     others = [c for c in columns if c not in keys and not c.is_row_number and not _is_unique(c)]
-    options = {f"add {c.name}": str(rows.outlook([*keys, c])) for c in others if len(c.distinct) > 1 and not c.is_flag}
+    options = {f"add {c.name}": str(rows.outlook([*keys, c])) for c in others if len(c.distinct) > 1}
     options["add such rows up"] = str(rows.outlook(keys))
     sparse = next((column for column in keys if not column.is_complete), None)
     helping = [c for c in others if not c.is_flag and rows.repeats([*keys, c]) < repeats - FEW_BAD]
@@ -456,6 +507,8 @@ def _repeated(rows: Rows, keys: Sequence[Column], columns: Sequence[Column], val
         )
     elif helping:
         why = f"candidates that would tell some of them apart: {listed(helping)}"
+    elif flags := [c for c in others if c.is_flag and rows.repeats([*keys, c]) < repeats - FEW_BAD]:
+        why = f"what would tell some of them apart says yes or no, or looks so: {listed(flags)}"
     elif others:
         why = f"{listed(others)} do not tell them apart"
     else:

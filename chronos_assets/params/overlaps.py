@@ -79,7 +79,7 @@ def find_overlap(
     naming = [c for c in always if _names_series(c)]
     if naming and not newest_counts:
         return Overlap(keys=tuple(naming))
-    open_columns = [c for c in always if not c.is_numeric]
+    open_columns = [c for c in always if not c.is_numeric or _has_one_text_a_file(c, rows)]
     if open_columns and not newest_counts:
         raise _undecided(f"differ in {listed(open_columns)}", len(places))
     values = [{target.texts[row] for row in place} for place in places]
@@ -189,6 +189,11 @@ def _names_series(column: Column) -> bool:
     if column.is_numeric:
         return column.is_identifying and column.is_complete
     return column.is_complete and (column.has_key_name or last_word(column.header) in _OF_A_FILE)
+
+
+def _has_one_text_a_file(column: Column, rows: Rows) -> bool:
+    """Whether each file has one text throughout, as a code of what it is about."""
+    return len(set(zip(rows.files, column.texts, strict=True))) == len(set(rows.files))
 
 
 def _is_remark(column: Column) -> bool:

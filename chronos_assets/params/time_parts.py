@@ -1,14 +1,16 @@
 """Columns whose texts are parts of the time: names of months and weekdays, quarters, hours. They name no series.
 
-Here: telling them by what they hold, and by their names where that could be anything. Parts that are numbers, and can be
-joined to a timestamp, are found in `spread_timestamps`.
+Here: telling them by what they hold, and by their names where that could be anything; and numbers that repeat what the
+timestamps beside them say. Numbers that can be joined to a timestamp are found in `spread_timestamps`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
-from chronos_assets.params.columns import Column, has_word, last_word
+from chronos_assets.params.columns import FEW_BAD, Column, has_word, last_word
 from chronos_assets.params.spread_timestamps import PARTS
 
 _MONTHS = frozenset(
@@ -51,6 +53,38 @@ _CLOCK = re.compile(r"\d{1,2}(:\d\d)? ?[ap]\.?m\.?|\d{1,2}(:\d\d)? ?(-|to|bis) ?
 _NUMBERED = re.compile(r"[a-z]{1,7}[ .-]?\d{1,2}|\d{1,2}[ .]?(h|uhr|hrs?)")
 
 
+# What a number beside a timestamp may repeat of it.
+_NUMBERS: tuple[Callable[[datetime], int], ...] = (
+    lambda t: t.year,
+    lambda t: t.month,
+    lambda t: t.day,
+    lambda t: t.hour,
+    lambda t: t.minute,
+    lambda t: (t.month + 2) // 3,
+    lambda t: t.weekday(),
+    lambda t: t.isoweekday(),
+    lambda t: t.isoweekday() % 7,
+    lambda t: t.isoweekday() % 7 + 1,
+    lambda t: t.timetuple().tm_yday,
+    lambda t: t.isocalendar()[1],
+    lambda t: (t.timetuple().tm_yday + 6) // 7,
+    lambda t: t.isocalendar()[0] * 100 + t.isocalendar()[1],
+    lambda t: t.year * 100 + t.month,
+    lambda t: (t.year * 100 + t.month) * 100 + t.day,
+)
+
+
+def repeats_time(column: Column, moments: Sequence[datetime | None]) -> bool:
+    """Whether numbers say no more than the timestamps beside them: a year, a month, a week, a weekday, an hour."""
+    if not column.is_whole:
+        return False
+    pairs = [(int(float(v)), t) for v, t in zip(column.values, moments, strict=True) if v is not None and t is not None]
+    if not pairs or (len({number for number, _ in pairs}) == 1 and pairs[0][0] != pairs[0][1].year):
+        return False
+    few = FEW_BAD * len(pairs)
+    return any(sum(number != part(t) for number, t in pairs) <= few for part in _NUMBERS)
+
+
 def is_time_part(column: Column) -> bool:
     """Whether a column holds months, weekdays or hours by name, or numbers of such that its own name explains."""
     words = {value.casefold().rstrip(".") for value in column.present}
@@ -58,7 +92,7 @@ def is_time_part(column: Column) -> bool:
         return False
     named = has_word(column.header, PARTS) and last_word(column.header) in PARTS | _NUMBER_OF
     return (
-        (len(words) >= _SEVERAL and (words <= _MONTHS or words <= WEEKDAYS))
+        ((named or len(words) >= _SEVERAL) and (words <= _MONTHS or words <= WEEKDAYS))
         or words <= _SEASONS
         or (len(words) >= _WORKING_DAYS and words <= SHORT_WEEKDAYS)
         or all(map(PERIODS.fullmatch, words))

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -31,6 +31,7 @@ from chronos_assets.params.columns import (
     InferenceError,
     Times,
     best_known,
+    has_word,
     is_number,
     last_word,
     listed,
@@ -86,6 +87,7 @@ _MOST_DAYS = 31  # of a month
 _FIRST_DAYS = 7  # that the first row of a month may have, behind days off
 _MIDNIGHTS = 10  # that show on which clock they are
 _LOOKED_AT = 50  # values of a column that may be a timestamp
+_CLOCKS = 14 * 3_600_000_000  # microseconds that clocks of two places differ by at most
 # Periods with a row, from which on dates are beyond doubt.
 _FULL = 0.95
 # What stands behind microseconds, which is as fine as timestamps are kept.
@@ -98,6 +100,7 @@ _PERIODS_OF_BOOKS = 16
 _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
 )
+_MONTHS = frozenset({"month", "months", "monat", "mois", "mes", "yearmonth"})
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 # A period of a fiscal year as ERP systems write it: 001.2024, 2024/001, 2024001.
 _PERIOD_OF_BOOKS = re.compile(r"0(0\d|1[0-6])[./](19|20)\d\d|(19|20)\d\d[./-]?0(0\d|1[0-6])")
@@ -179,6 +182,12 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
         raise InferenceError(_no_timestamp(columns, named))
     times = [column for column in candidates if column.index in readings]
     chosen = times if len(times) == 1 else best_known(times, TIMESTAMP_NAMES)
+    if len(chosen) == 1:
+        chosen += [
+            c
+            for c in times
+            if c is not chosen[0] and _is_of_other_periods(readings[chosen[0].index], readings[c.index])
+        ]
     if len(chosen) != 1:
         raise InferenceError(
             f"several columns could hold the timestamp: {listed(chosen or times)}\nWrite a params.json that lists the columns "
@@ -187,6 +196,29 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             candidates=[column.name for column in chosen or times],
         )
     return readings[chosen[0].index]
+
+
+def _is_of_other_periods(chosen: Sequence[Times], other: Sequence[Times]) -> bool:
+    """Whether a second column with a timestamp's own name has rows count for other periods: a day beside when it was written.
+
+    It must be about as fine; another clock (UTC beside local time) is none.
+    """
+    if rank(other[0].column.name, TIMESTAMP_NAMES) >= len(TIMESTAMP_NAMES):
+        return False
+    first = chosen[0].moments
+    distinct = sorted({moment for moment in first if moment is not None})
+    if len(distinct) < _MIDNIGHTS:
+        return False
+    step = float(np.median(np.diff(np.array(distinct, dtype="datetime64[us]")).astype(np.int64)))
+
+    def differs(times: Times) -> bool:
+        pairs = [(a, b) for a, b in zip(first, times.moments, strict=True) if a is not None and b is not None]
+        apart = [(a - b) // timedelta(microseconds=1) for a, b in pairs]
+        if 2 * len({b for _, b in pairs}) < len(distinct) or (len(set(apart)) <= 2 and max(map(abs, apart)) <= _CLOCKS):
+            return False
+        return sum(abs(each) >= step for each in apart) > FEW_BAD * len(apart)
+
+    return all(map(differs, other))
 
 
 def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
@@ -202,10 +234,14 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
             "1960); write dates such as 2024-01-31"
         )
     for column in columns:
+        if column.present and all(map(_PERIOD_OF_BOOKS.fullmatch, column.present)):
+            return (
+                f"{column.name} seems to number the periods of a fiscal year ({column.present[0]!r}), which may begin in any "
+                "month: write the first day of each, such as 2024-01-01 for 001.2024 if that is January"
+            )
         if column.present and (
             PERIODS.fullmatch(column.present[0])
             or (_is_numbered(column) and re.match(r"(19|20)\d\d(?!\d{4})", column.present[0]))
-            or all(map(_PERIOD_OF_BOOKS.fullmatch, column.present))
             or _number_quarters(column)
         ):
             return (
@@ -315,7 +351,7 @@ def _may_be_numbers(column: Column, pattern: str, moments: Sequence[datetime | N
     """Whether what reads as months or years may be numbers of weeks or quarters, or of something else."""
     if "M" not in pattern:
         return last_word(column.header) in _NO_YEARS and not _are_years(moments)
-    if _are_quarters(pattern, moments):
+    if _are_quarters(pattern, moments) and not has_word(column.header, _MONTHS):
         return True
     return _is_numbered(column) and not _begin_quarters(column, moments)
 

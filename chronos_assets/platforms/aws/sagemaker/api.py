@@ -16,9 +16,9 @@ from chronos_assets.platforms.aws.sagemaker.faults import (
     call_with_retries,
     code_of,
     is_gone,
+    is_name_taken,
     is_no_capacity,
     is_refused_stop,
-    is_taken,
     text_of,
     waits,
 )
@@ -102,7 +102,7 @@ class JobApi:
         except Exception as error:
             if is_no_capacity(error):
                 raise NoCapacity(text_of(error)) from error
-            if not is_taken(error):
+            if not is_name_taken(error):
                 if code_of(error):
                     raise Refused(text_of(error)) from error
                 raise

@@ -126,7 +126,7 @@ def is_gone(error: BaseException) -> bool:
     )
 
 
-def is_taken(error: BaseException) -> bool:
+def is_name_taken(error: BaseException) -> bool:
     """Whether there is a job of this name already."""
     return code_of(error) in _TAKEN
 
