@@ -9,6 +9,7 @@ import pytest
 from chronos_assets.models.quantiles import normal_scores
 from chronos_assets.predictors.backtests import BacktestPast, past_windows
 from chronos_assets.predictors.ensemble import Ensemble
+from chronos_assets.predictors.members import pooled_autoregression
 from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
 from chronos_assets.predictors.members.pooled_autoregression import PooledAutoregression, fit_pooled
@@ -47,7 +48,12 @@ def in_units(values):
     return (read - read[-1]) / unit, read[-1], unit
 
 
-def reference(histories, horizon):
+def with_bends(read, bends):
+    """What a change follows from (..., 8), and the bends of it."""
+    return np.concatenate([read, np.maximum(np.clip(read, bends.low, bends.high) @ bends.slopes.T, 0)], axis=-1)
+
+
+def reference(histories, horizon, bends):
     """Coefficients, quantiles and mean sizes of the errors, of every step."""
     rows = []
     for step in range(horizon):
@@ -56,35 +62,72 @@ def reference(histories, horizon):
             for scaled, _, _ in map(in_units, histories)
             for origin in range(4, len(scaled) - step)
         ]
-        given, change = (np.array(part) for part in zip(*known, strict=True))
+        read, change = (np.array(part) for part in zip(*known, strict=True))
+        given = with_bends(read, bends)
         limit = 6 * np.median(np.abs(change))
-        found = np.linalg.solve(given.T @ given + np.eye(8), given.T @ np.clip(change, -limit, limit))
-        errors = (change - given @ found) * np.sqrt(len(change) / (len(change) - 8))
+        inner = given.T @ given + np.diag([1.0] * 8 + [10.0] * len(bends))
+        found = np.linalg.solve(inner, given.T @ np.clip(change, -limit, limit))
+        errors = (change - given @ found) * np.sqrt(len(change) / (len(change) - len(found)))
         rows.append((found, np.quantile(errors, LEVELS), np.abs(errors).mean()))
     return [np.array(part) for part in zip(*rows, strict=True)]
 
 
-def test_it_is_the_recipe():
-    histories = returning()
+@pytest.mark.parametrize(("count", "bends"), [(20, 0), (40, 64)], ids=["straight", "bent"])
+def test_it_is_the_recipe(count, bends):
+    histories = returning(count=count)
     fitted = fit_pooled(histories, H, ())
-    coefficients, errors, sizes = reference(histories, H)
+    assert len(fitted.bends) == bends
+    coefficients, errors, sizes = reference(histories, H, fitted.bends)
     for made, expected in ((fitted.coefficients, coefficients), (fitted.errors, errors), (fitted.sizes, sizes)):
-        assert np.allclose(made, expected, rtol=1e-6, atol=1e-7)
+        assert np.allclose(made, expected, rtol=1e-5, atol=1e-6)
     made = fitted.forecast(Contexts(histories, H + 2))
+
+    def change(scaled, origin, step):
+        return coefficients[step] @ with_bends(read_as(scaled, origin), fitted.bends)
+
     for values, quantiles in zip(histories, made, strict=True):
         scaled, last, unit = in_units(values)
         own = [
-            abs(scaled[origin + step] - scaled[origin - 1] - coefficients[step] @ read_as(scaled, origin)) / sizes[step]
+            abs(scaled[origin + step] - scaled[origin - 1] - change(scaled, origin, step)) / sizes[step]
             for step in (0, 2)
             for origin in range(4, len(scaled) - step)
         ]
         wide = (8 + sum(own)) / (8 + len(own))
-        read = read_as(scaled, len(scaled))
         for ahead in range(H + 2):
             step = min(ahead, H - 1)
             growth = np.sqrt((ahead + 1) / (step + 1))
-            expected = last + unit * (coefficients[step] @ read + wide * growth * errors[step])
-            assert np.allclose(quantiles[ahead], np.exp(expected) if values.min() > 0 else expected, rtol=1e-5)
+            expected = last + unit * (change(scaled, len(scaled), step) + wide * growth * errors[step])
+            assert np.allclose(quantiles[ahead], np.exp(expected) if values.min() > 0 else expected, rtol=1e-4)
+
+
+def test_what_is_not_straight_is_learned(monkeypatch):
+    """A step that follows from the size of the one before, up or down, which no straight line says."""
+    rng = np.random.default_rng(5)
+    steps = np.zeros((90, 40))
+    for place in range(1, 40):
+        steps[:, place] = 1.2 * np.abs(steps[:, place - 1]) - 0.5 + 0.3 * rng.normal(size=90)
+    series = np.cumsum(steps, axis=1) - 50
+    best = series[60:, -2] + 1.2 * np.abs(steps[60:, -2]) - 0.5
+
+    def error():
+        fitted = fit_pooled(list(series[:60]), 1, ())
+        return np.abs(fitted.forecast(Contexts(list(series[60:, :-1]), 1))[:, 0, MEDIAN] - best).mean()
+
+    bent = error()
+    monkeypatch.setattr(pooled_autoregression, "_LEAST_FOR_BENDS", 10**9)
+    assert bent < 0.75 * error()
+
+
+def test_odd_series_stay_in_bounds():
+    odd = [
+        10.0 ** np.r_[np.full(20, -9.0), np.full(6, 9.0)],
+        10.0 ** np.linspace(-8, 8, 26),
+        1 + 1e9 * (np.arange(26) % 9 == 0),
+        1 - 1e9 * (np.arange(26) % 9 == 0),
+    ]
+    made = fit_pooled(returning(6, 60), H, ()).forecast(Contexts(odd, H))
+    assert np.isfinite(made).all()
+    assert (np.abs(made).max(axis=(1, 2)) < [1e5 * np.abs(values).max() for values in odd]).all()
 
 
 def test_short_series_learn_from_each_other():
@@ -181,10 +224,20 @@ def test_a_file_without_its_numbers_is_refused(windows):
         ({"pooled": None}, "coefficients are missing"),
         ({"pooled": {**document["pooled"], "sizes": [0.0] * H}}, "above 0"),
         ({"pooled": {**document["pooled"], "errors": [[0.0]] * H}}, "for each step"),
-        ({"pooled": {**document["pooled"], "coefficients": [[float("inf")] * 8] * H}}, "finite"),
+        ({"pooled": {**document["pooled"], "coefficients": [[float("inf")] * 72] * H}}, "finite"),
+        ({"pooled": {**document["pooled"], "bends": {"low": [0.0], "high": [], "slopes": []}}}, "for each regressor"),
     ]:
         with pytest.raises(PredictorError, match=reason):
             Predictor.from_json(json.dumps({**document, **change}).encode())
+
+
+def test_a_file_of_before_there_were_bends_is_read(windows):
+    document = json.loads(learned(windows).to_json())
+    pooled = {name: value for name, value in document["pooled"].items() if name != "bends"}
+    pooled["coefficients"] = [row[:8] for row in pooled["coefficients"]]
+    read = Predictor.from_json(json.dumps({**document, "pooled": pooled}).encode()).pooled
+    assert not len(read.bends)
+    assert np.isfinite(read.forecast(Contexts(returning(4)[:3], H))).all()
 
 
 def test_few_errors_make_normal_bands():

@@ -6,9 +6,9 @@ a global linear model can do whatever local ones do, and needs fewer observation
 
 A series is in logarithms where it is positive, seasonally adjusted (`seasons`), and measured from its last value in units of
 its mean step. By how much it changes in so many periods follows from its latest values, its mean growth so far, and the means
-of some stretches before: a ridge regression for each step of the horizon, on the latest origins of all series. Changes far
-out of the usual are moved in, so that one break doesn't rule the coefficients. Bands are the pooled errors, as wide as a
-series' own errors of late say.
+of some stretches before: a ridge regression for each step of the horizon, on the latest origins of all series. Where these are
+many, it is on `bends` of those regressors as well, more strongly shrunk. Changes far out of the usual are moved in, so that one
+break doesn't rule the coefficients. Bands are the pooled errors, as wide as a series' own errors of late say.
 
 Here belongs the arithmetic; when it is fitted to what is decided in `predictors.zero_shot`.
 """
@@ -25,24 +25,28 @@ from numpy.typing import NDArray
 from chronos_assets.models.quantiles import normal_scores
 from chronos_assets.params.predictor import POOLED
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember, row_sum
+from chronos_assets.predictors.members.bends import BENDS, Bends, digits
 from chronos_assets.predictors.members.logarithms import Logarithms
 from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Booleans, Floats
 
 LEAST_SERIES = 8
 _LATEST_VALUES, _STRETCHES = 4, 3  # that a forecast follows from
+_REGRESSORS = _LATEST_VALUES + 1 + _STRETCHES
 _SHORTEST_STRETCH, _LONGEST_STRETCH = 4, 24  # periods; a season in between
-_ORIGINS = 96  # latest of each series that coefficients are fitted to
+_ORIGINS = 8192  # that coefficients are fitted to: the latest, of each series as many
+_LEAST_EACH = 96  # of them, or as many as the horizon needs: what keeps the work small where the horizon is long
 _OWN_ORIGINS = 64  # that a series' own errors are measured on
 _OWN_STEPS = (0, 2)  # of the horizon, likewise
 _OWN_PRIOR = 8.0  # errors of the typical size that own ones are averaged with
 _WARM = 4  # observations before the first origin
 _RIDGE = 1.0  # origins that say that nothing follows from anything
+_BEND_RIDGE = 10.0  # likewise, of bends
 _FARTHEST = 6.0  # times the median absolute change that is believed
 _LEAST_ORIGINS = 20  # and two for each coefficient
+_LEAST_FOR_BENDS = 720  # origins, of the last step: ten for each coefficient
 _LEAST_FOR_QUANTILES = 150  # errors; the bands of fewer are normal
 _TINY = 1e-9
-_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,11 @@ class PooledAutoregression(PanelMember):
 
     Attributes:
         stretch: periods of each of the earlier stretches.
-        coefficients: of each step of the horizon, (H, coefficients); the steps after it have those of the last one.
+        coefficients: of each step of the horizon, (H, coefficients), those of bends last; the steps after it have those of the
+            last one.
         errors: their quantiles in units of a series' mean step, (H, LEVELS).
         sizes: means of their absolute values, (H,).
+        bends: of the regressors.
         name: see `Member.name`.
     """
 
@@ -61,14 +67,13 @@ class PooledAutoregression(PanelMember):
     coefficients: Floats
     errors: Floats
     sizes: Floats
+    bends: Bends
     name: str = POOLED
 
     def __post_init__(self) -> None:
         steps = len(self.coefficients)
-        if self.coefficients.shape != (steps, _LATEST_VALUES + 1 + _STRETCHES) or self.errors.shape != (
-            steps,
-            len(LEVELS),
-        ):
+        number = _REGRESSORS + len(self.bends)
+        if self.coefficients.shape != (steps, number) or self.errors.shape != (steps, len(LEVELS)):
             raise ValueError("a pooled autoregression needs coefficients and quantiles of its errors for each step")
         if not steps or self.sizes.shape != (steps,) or not (self.sizes > 0).all() or self.stretch < 1:
             raise ValueError("a pooled autoregression needs a size of its errors above 0 for each step, and a stretch")
@@ -79,9 +84,10 @@ class PooledAutoregression(PanelMember):
         """The numbers as JSON values."""
         return {
             "stretch": self.stretch,
-            "coefficients": _digits(self.coefficients),
-            "errors": _digits(self.errors),
-            "sizes": _digits(self.sizes),
+            "coefficients": digits(self.coefficients),
+            "errors": digits(self.errors),
+            "sizes": digits(self.sizes),
+            "bends": self.bends.to_document(),
         }
 
     @classmethod
@@ -90,7 +96,8 @@ class PooledAutoregression(PanelMember):
         coefficients, errors, sizes = (
             np.array(document[name], dtype=np.float64) for name in ("coefficients", "errors", "sizes")
         )
-        return cls(int(document["stretch"]), coefficients, errors, sizes)
+        bends = Bends.from_document(document["bends"]) if "bends" in document else Bends.none(_REGRESSORS)
+        return cls(int(document["stretch"]), coefficients, errors, sizes, bends)
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         steps = np.minimum(np.arange(contexts.horizon), len(self.coefficients) - 1)
@@ -101,16 +108,22 @@ class PooledAutoregression(PanelMember):
             scaled = _Scaled.of(panel, adjusted.values)
             origin = np.array([panel.width])
             centre = np.zeros((len(panel.rows), contexts.horizon))
-            for place, regressor in enumerate(scaled.regressors(origin, self.stretch)):
+            for place, regressor in enumerate(self._regressors(scaled, origin)):
                 centre += regressor * self.coefficients[steps, place]
             width = self._own_width(scaled)[:, None] * growth
             quantiles = centre[:, :, None] + width[:, :, None] * self.errors[steps]
             yield panel, logarithms.restore(adjusted.restore(scaled.restore(quantiles)))
 
+    def _regressors(self, scaled: _Scaled, origins: NDArray[np.int64]) -> Iterator[Floats]:
+        """What a change follows from, bends last, each (n, origins)."""
+        straight = list(scaled.regressors(origins, self.stretch))
+        yield from straight
+        yield from self.bends.of(straight)
+
     def _own_width(self, scaled: _Scaled) -> Floats:
         """How many times as large as the pooled ones the latest errors of each series were, (n,)."""
         origins = scaled.origins(_OWN_ORIGINS)
-        found = list(scaled.regressors(origins, self.stretch))
+        found = list(self._regressors(scaled, origins))
         total = np.full(len(scaled.series), _OWN_PRIOR)
         count = total.copy()
         for step in sorted({min(step, len(self.sizes) - 1) for step in _OWN_STEPS}):
@@ -193,12 +206,13 @@ def fit_pooled(histories: Sequence[Floats], horizon: int, seasons: tuple[int, ..
         seasons: candidate seasons in periods.
     """
     stretch = int(np.clip(min(seasons, default=1), _SHORTEST_STRETCH, _LONGEST_STRETCH))
+    each = max(_ORIGINS // max(len(histories), 1), min(_LEAST_EACH, horizon + _LEAST_ORIGINS))
     regressors: list[Floats] = []
     changes: list[Floats] = []
     series = 0
     for panel in Contexts(histories, horizon, seasons).panels:
         scaled = _Scaled.of(panel, adjust(Logarithms.of(panel).panel, seasons, horizon).values)
-        origins = scaled.origins(_ORIGINS)
+        origins = scaled.origins(each)
         found = np.stack(list(scaled.regressors(origins, stretch)))
         of_steps = [scaled.changes(origins, step) for step in range(horizon)]
         known = of_steps[0][1]
@@ -207,44 +221,52 @@ def fit_pooled(histories: Sequence[Floats], horizon: int, seasons: tuple[int, ..
         changes.append(np.stack([np.where(there, change, np.nan)[known] for change, there in of_steps]))
     if series < LEAST_SERIES:
         return None
-    every, after = np.concatenate(regressors, axis=1), np.concatenate(changes, axis=1)
-    steps = [_fit_step(every, of_step) for of_step in after]
-    if any(step is None for step in steps):
+    return _fit(stretch, np.concatenate(regressors, axis=1), np.concatenate(changes, axis=1))
+
+
+def _fit(stretch: int, regressors: Floats, changes: Floats) -> PooledAutoregression | None:
+    """Fitted to regressors (K, origins) and changes (H, origins), NaN where unknown; None from too little."""
+    reach = np.isfinite(changes).sum(axis=0)  # steps known after each origin: of a farther one all that are before it
+    if int((reach == len(changes)).sum()) < _LEAST_ORIGINS + 2 * len(regressors):
         return None
-    coefficients, errors, sizes = (np.array(parts) for parts in zip(*(step for step in steps if step), strict=True))
-    return PooledAutoregression.from_document(PooledAutoregression(stretch, coefficients, errors, sizes).to_document())
+    order = np.argsort(-reach, kind="stable")
+    given, changes = np.ascontiguousarray(regressors[:, order]), changes[:, order]
+    ridge, bends = np.full(len(given), _RIDGE), Bends.none(len(given))
+    if int((reach == len(changes)).sum()) >= _LEAST_FOR_BENDS:
+        bends = Bends.drawn(given)
+        given = np.concatenate([given, np.stack(list(bends.of(list(given))))])
+        ridge = np.concatenate([ridge, np.full(BENDS, _BEND_RIDGE)])
+    inner, start = np.diag(ridge), 0
+    steps: list[tuple[Floats, Floats, float]] = []
+    for step in reversed(range(len(changes))):
+        end = int((reach > step).sum())
+        # Sums of products, not by BLAS: the same bytes with any number of threads.
+        inner = inner + np.einsum("kn,jn->kj", given[:, start:end], given[:, start:end])
+        start = end
+        found = _fit_step(given[:, :end], changes[step, :end], inner)
+        if not found[2] > _TINY:
+            return None
+        steps.insert(0, found)
+    coefficients, errors, sizes = (np.array(parts) for parts in zip(*steps, strict=True))
+    return PooledAutoregression.from_document(
+        PooledAutoregression(stretch, coefficients, errors, sizes, bends).to_document()
+    )
 
 
-def _fit_step(regressors: Floats, changes: Floats) -> tuple[Floats, Floats, float] | None:
-    """Coefficients (K,), quantiles of the errors (LEVELS,), and their mean size, of one step; None from too little.
+def _fit_step(given: Floats, change: Floats, inner: Floats) -> tuple[Floats, Floats, float]:
+    """Coefficients (K,), quantiles of the errors (LEVELS,), and their mean size, of one step.
 
     Args:
-        regressors: (K, origins).
-        changes: (origins,), NaN where unknown.
+        given: regressors, (K, origins).
+        change: (origins,).
+        inner: sums of products of the regressors, with the ridge, (K, K).
     """
-    known = np.isfinite(changes)
-    given, change = np.ascontiguousarray(regressors[:, known]), changes[known]
-    count, number = change.size, len(given)
-    if count < _LEAST_ORIGINS + 2 * number:
-        return None
+    number, count = given.shape
     limit = _FARTHEST * float(np.median(np.abs(change)))
-    believed = np.clip(change, -limit, limit)
-    # Sum by sum, not by BLAS: the same bytes on every machine, with any number of threads.
-    inner = np.array([[float(row_sum(one * other)) for other in given] for one in given])
-    outer = np.array([float(row_sum(one * believed)) for one in given])
-    coefficients = np.linalg.solve(inner + _RIDGE * np.eye(number), outer)
-    made = np.zeros_like(change)
-    for weight, regressor in zip(coefficients, given, strict=True):
-        made += weight * regressor
+    coefficients = np.linalg.solve(inner, np.einsum("kn,n->k", given, np.clip(change, -limit, limit)))
+    made = np.einsum("k,kn->n", coefficients, given)
     errors = (change - made) * np.sqrt(count / (count - number))
     size = float(np.abs(errors).mean())
-    if not size > _TINY:
-        return None
     if count < _LEAST_FOR_QUANTILES:
         return coefficients, np.asarray(errors.std() * normal_scores(LEVELS)), size
     return coefficients, np.quantile(errors, LEVELS), size
-
-
-def _digits(values: Floats) -> Any:
-    """Numbers with as many digits as the file has."""
-    return np.vectorize(lambda value: float(f"{value:.{_DIGITS}g}"))(values).tolist()
