@@ -108,10 +108,8 @@ def copy_data(data: Path, group: Group) -> Mirrored:
     Raises:
         UsageError: there is no `train/`, nothing in it where there was before, or a file that never rests.
     """
-    if not data.exists():
-        raise UsageError(f"{data} is not there: give the folder that has train/")
-    if not _folder(data, TRAIN_KEY).is_dir():
-        raise UsageError(_no_train_folder(data))
+    if problem := folder_problem(data):
+        raise UsageError(problem)
     store = group.store
     before = _read_record(store)
     sources, ignored = _sources(data)
@@ -132,6 +130,13 @@ def copy_data(data: Path, group: Group) -> Mirrored:
         _write_record(store, after)
     kept = tuple(sorted(info.key for info in store.list(TRAIN_KEY) if info.key not in after and _is_data(info)))
     return Mirrored(tuple(copied), tuple(removed), kept, ignored)
+
+
+def folder_problem(data: Path) -> str:
+    """Why a path isn't a folder of data, and what to give instead; empty if it is one."""
+    if not data.exists():
+        return f"{data} is not there: give the folder that has train/"
+    return "" if _folder(data, TRAIN_KEY).is_dir() else _no_train_folder(data)
 
 
 def _sources(data: Path) -> tuple[dict[str, Path], str]:

@@ -9,7 +9,8 @@ from chronos_assets.cli.common import DataOption, open_group, settings_for
 
 def doctor(data: DataOption = None) -> int:
     """Report what would keep a run from succeeding, before anything is launched."""
-    from chronos_assets.platforms.checkup import any_failed, render
+    from chronos_assets.cli.copying import folder_problem
+    from chronos_assets.platforms.checkup import Finding, any_failed, render
 
     settings = settings_for(data)
     if settings.deployment == "aws":
@@ -23,6 +24,11 @@ def doctor(data: DataOption = None) -> int:
         findings = local_doctor.examine(settings)
     from chronos_assets.pipeline import checkup
 
+    if data is not None:
+        problem = folder_problem(data)
+        findings.append(
+            Finding("data", "failed" if problem else "ok", problem or f"{data} has a folder of train files")
+        )
     findings += checkup.examine_model(settings)
     # Opening a store that isn't there would make it.
     is_there = settings.deployment == "aws" or Path(settings.store).is_dir()

@@ -22,6 +22,10 @@ def validate(path: Annotated[Path, typer.Argument(help="The params.json to check
     from chronos_assets.pipeline.training_limits import beyond_the_model
 
     if path.is_dir():
+        if not (path / "params.json").exists():
+            raise UsageError(
+                f"{path} has no params.json, so that there is nothing to check: a run infers one from train/"
+            )
         path /= "params.json"
     try:
         params = load_params(path.read_bytes(), source=str(path))

@@ -14,6 +14,8 @@ import pytest
 from chronos_assets.cli import copying
 from chronos_assets.cli.common import UsageError
 from chronos_assets.cli.copying import copy_data
+from chronos_assets.cli.doctor import doctor
+from chronos_assets.cli.user_files import validate
 from chronos_assets.pipeline.group import Group
 from chronos_assets.settings import Settings
 from chronos_assets.timeseries.dataset.sample import sample_params
@@ -313,3 +315,14 @@ def test_a_path_that_is_too_deep_or_not_deep_enough_is_refused_with_the_right_on
             (tmp_path / "given" / folder / "a.csv").write_text("item_id,timestamp,value\n")
     with pytest.raises(UsageError, match=re.escape(said.format(root=tmp_path / "given"))):
         copy_data(tmp_path / "given" / given, group)
+
+
+def test_doctor_and_validate_say_what_a_folder_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run would be refused: `doctor` said that there was no problem."""
+    monkeypatch.chdir(tmp_path)
+    assert doctor(tmp_path / "nowhere") == 1
+    assert "nowhere is not there: give the folder that has train/" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UsageError, match=r"has no params\.json, so that there is nothing to check"):
+        validate(tmp_path)
