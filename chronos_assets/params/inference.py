@@ -228,13 +228,23 @@ def _infer(
         params = replace(params, aggregation="avg")
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    taken_back = taken_back_notes(target, unused)
+    taken_back = (*_copy_notes(rows, keys, columns), *taken_back_notes(target, unused))
     guesses = (
         *_notes(params, roles, columns, steps, periods),
         *taken_back,
         *unit_notes(target, times, places[0], keys.columns),
     )
     return replace(params, notes=(*guesses, *rhythm_notes(params, steps, times)))
+
+
+def _copy_notes(rows: Rows, keys: Keys, columns: Sequence[Column]) -> Iterator[str]:
+    """Whether the few rows that repeat a timestamp equal another throughout, which may have been written twice."""
+    repeats = keys.outlook.repeats
+    if repeats and rows.copies(columns) >= repeats:
+        yield (
+            f"Guessed: rows that equal another in every column ({repeats:.1%} of the rows looked at) count beside it; if they "
+            "were written twice, leave one out."
+        )
 
 
 def _refuse_change_of_rhythm(rows: Rows, keys: Sequence[Column], times: Times, steps: Rhythm) -> None:

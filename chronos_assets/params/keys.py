@@ -186,15 +186,16 @@ def choose_keys(
     """Item and dimensions among columns that are neither the timestamp nor the target.
 
     `item` is the one that the caller knows already; `values` the target, for the message about repeated rows; `dated` are
-    columns of timestamps, which tell rows apart at most where nothing else does.
+    columns of timestamps, which name no series unless they are called so.
 
     Raises:
         InferenceError: more than a few rows repeat a timestamp of their series, or several columns could name the series.
     """
     open_columns = [c for c in columns if _may_be_key(c, rows) and c is not item]
     remarks = [column for column in open_columns if is_remark(column.header)]
-    open_columns = [column for column in open_columns if column not in remarks]
-    choose = partial(_choose, rows, columns, item, has_header=has_header, values=values, dated=dated)
+    # Dates tell versions of a row apart, unless they are called as an item.
+    open_columns = [c for c in open_columns if c not in remarks and (c not in dated or c.has_key_name)]
+    choose = partial(_choose, rows, columns, item, has_header=has_header, values=values)
     try:
         return choose(open_columns)
     except InferenceError as error:
@@ -212,12 +213,11 @@ def _choose(
     *,
     has_header: bool,
     values: Column | None,
-    dated: Sequence[Column],
 ) -> Keys:
     ending: list[Column] = []
     if item is None and has_header:
         if rows.are_apart:
-            ending = [column for column in open_columns if _ends_as_item(column) and column not in dated]
+            ending = [column for column in open_columns if _ends_as_item(column)]
         item = _known_item(rows, [c for c in columns if not (rows.are_apart and _ends_as_item(c))])
         open_columns = [column for column in open_columns if column is not item]
         if item is not None:
@@ -225,7 +225,7 @@ def _choose(
     if item is not None:
         return _with_dimensions(rows, item, open_columns, columns, values)
     if rows.repeats([]) <= FEW_REPEATS:
-        texts = [column for column in open_columns if not column.is_numeric and column not in dated]
+        texts = [column for column in open_columns if not column.is_numeric]
         return _single(rows, texts, ending, has_header=has_header)
     found = list(_smallest(rows, open_columns, []))
     if not found:

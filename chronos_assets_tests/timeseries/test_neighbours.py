@@ -131,6 +131,20 @@ def test_the_day_beside_when_it_was_written_is_another_timestamp(hours: int, oth
         assert infer(["Timestamp", "Date", "Quantity"], rows).timestamp_column == "Timestamp"
 
 
+@pytest.mark.parametrize("items", ["a", "ab"])
+def test_dates_that_tell_rows_apart_are_those_of_versions(items: str) -> None:
+    rows = [[item, known, f"{day}", "1.5"] for item in items for known in ("2024-06-01", "2024-07-01") for day in DAYS]
+    with pytest.raises(InferenceError, match=r"50% of the rows repeat .*tell some of them apart: realtime_start"):
+        infer(["series", "realtime_start", "date", "amount"], rows)
+
+
+@pytest.mark.parametrize(("value", "copied"), [("1.5", True), ("2.5", False)])
+def test_a_few_rows_that_equal_others_are_reported(value: str, copied: bool) -> None:
+    rows = [["a", f"{day}", "1.5"] for day in DAYS]
+    notes = infer(["sku", "date", "qty"], [*rows, ["a", f"{DAYS[5]}", value]]).notes
+    assert any("rows that equal another in every column (2.4% of the rows" in note for note in notes) == copied
+
+
 def test_a_column_of_a_files_own_number_tells_files_apart() -> None:
     rows = [[code, f"{day}", f"{100 + day.day + int(code) % 2}"] for code in ("49", "33") for day in DAYS]
     with pytest.raises(InferenceError, match="which differ in country"):

@@ -269,10 +269,20 @@ class TestIds:
         assert drop.targets() == {"a": [1, 2, 3]}
 
     @pytest.mark.parametrize("names", [("target_value", "target_value"), ("target_value", "Target_Value")])
-    def test_two_columns_of_one_name_are_refused(self, drop, names):
+    def test_two_columns_of_one_name_are_refused_where_they_are_needed(self, drop, names):
         columns = [pa.array(["a"] * 3), self.TIMES, pa.array([1.0, 2.0, 3.0]), pa.array([4.0, 5.0, 6.0])]
         failure = drop.put_table(pa.table(columns, names=["item_id", "timestamp", *names])).fail()
         assert "the column 'target_value' is there more than once" in str(failure)
+
+    @pytest.mark.parametrize("names", [("tags", "tags"), ("tags", "Tags")])
+    def test_two_unused_columns_of_one_name_are_ignored(self, drop, names):
+        params = params_for(columns=("timestamp", "target_value", "item_id", "tags"))
+        table = self.table(pa.array(["a"] * 3))
+        for name in names:
+            table = table.append_column(name, pa.array([name] * 3))
+        manifest = drop.put_table(table).run(params)
+        assert drop.targets() == {"a": [1, 2, 3]}
+        assert any(f"ignored: {names[0]} (there more than once)" in note for note in manifest.notes)
 
 
 class TestSwelling:

@@ -222,7 +222,7 @@ def _by_place(
 
 
 def named_layout(name: str, columns: Sequence[str], schema: TrainSchema) -> ColumnLayout:
-    """Columns by name, without regard to case and to characters that no schema may hold.
+    """Columns by name, without regard to case and to characters that no schema may hold; one that is there twice is ignored.
 
     Raises FileProblem where a needed one is missing or there twice.
     """
@@ -238,12 +238,17 @@ def named_layout(name: str, columns: Sequence[str], schema: TrainSchema) -> Colu
             f"there is no column {listed}; the file has {', '.join(repr(column) for column in columns)}",
             "rename the file's columns, or say in params.json which they are (Schema, or Chronos.Columns)",
         )
-    for column in schema.names:
-        if len(places.get(folded(column), ())) > 1:
-            raise FileProblem(name, f"the column {column!r} is there more than once", "keep one of them")
-    known = {folded(column): column for column in schema.names}
+    twice = [column for column in schema.names if len(places.get(folded(column), ())) > 1]
+    if needed := [column for column in twice if column in schema.required]:
+        raise FileProblem(name, f"the column {needed[0]!r} is there more than once", "keep one of them")
+    known = {folded(column): column for column in schema.names if column not in twice}
     positions = {known[key]: found[0] for key, found in places.items() if key in known}
-    ignored = tuple(column for column in columns if column.strip() and folded(column) not in known)
+    several = {folded(column) for column in twice}
+    ignored = tuple(
+        f"{column} (there more than once)" if folded(column) in several else column
+        for column in columns
+        if column.strip() and folded(column) not in known
+    )
     return ColumnLayout(positions, len(columns), ignored)
 
 

@@ -321,7 +321,12 @@ def _csv(path: Path, key: str, limit: int) -> _Found:
         raise FileProblem(
             key,
             f"line {line.line} has {width} columns where the header (line {head[0].line}) has {names}: {_shown(line)}",
-            "name every column in the header, or quote values that hold the delimiter",
+            "name every column in the header, or quote values that hold the delimiter"
+            + (
+                f"; or delete what stands above line {line.line}, if that is the header"
+                if len(head) > 1 and line is not head[1]
+                else ""
+            ),
         )
     if first is not None and looks_like_header(first, below, is_value):
         header, records = first, records[1:]
