@@ -119,6 +119,8 @@ def _ready() -> None:
     """Do what each forked worker would do on its own."""
     _draw()
     _settle()
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        _starts_processes(path)
 
 
 @settings(max_examples=50)

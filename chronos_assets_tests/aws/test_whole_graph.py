@@ -44,12 +44,17 @@ def variables(aws: AwsServer, tmp_path: Path) -> dict[str, str]:
     return {**aws.env, **environment(bucket, tmp_path), "CHRONOS_TOPIC": topic}
 
 
+def params(**chronos: object) -> str:
+    return json.dumps(PARAMS | {"Chronos": chronos})
+
+
 @pytest.fixture
 def line(variables: dict[str, str]) -> Iterator[CloudLine]:
     with dg.DagsterInstance.ephemeral() as instance:
         # Every import is a job, as one of many files is.
         made = cloud_line(cloud_group({**variables, "CHRONOS_IMPORT_JOB_BYTES": "0B"}), instance)
-        made.put("params.json", json.dumps(PARAMS | {"Chronos": {"Training": TRAINING | {"Approval": "manual"}}}))
+        training = TRAINING | {"Approval": "manual"}
+        made.put("params.json", params(Training=training, Predictor={"Members": ["chronos/1", "tuned/1", "theta"]}))
         rows = noisy_rows(10).splitlines()
         for key, latest in (("train/demand.csv", False), ("train/latest.csv", True)):
             made.put(key, "\n".join(row for row in rows if row.startswith(AS_OF) == latest) + "\n")
@@ -93,7 +98,7 @@ def kill_in_mid_training(aws: AwsServer, variables: dict[str, str], tmp_path: Pa
     module = "chronos_assets_tests.aws.run_assets"
     started = {"folder": tmp_path, "environment": {**os.environ, **variables}}
     with forks.reading(module, "retrain", "tuned_checkpoints", **started) as (process, _):
-        wait_until(lambda: aws.calls_of("CreateHyperParameterTuningJob"), 60, while_runs=process)
+        wait_until(lambda: aws.calls_of("CreateHyperParameterTuningJob"), 200, while_runs=process)
 
 
 def test_the_whole_graph_is_that_of_a_laptop(
@@ -205,7 +210,9 @@ def test_a_forecast_dealt_out_over_instances_has_the_bytes_of_one(
             for row in rows.splitlines()
             if "client_a" in row
         )
+        predictor = {"Members": ["chronos/1", "theta", "seasonal_naive"]}
         for each in (line, twin):
+            each.put("params.json", params(Training={"Strategy": "NONE"}, Predictor=predictor))
             each.put("train/demand.csv", many)
             assert each.run(["target_time_series"]).success
             made = each.run(["forecasts"], AS_OF)
