@@ -55,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(monkeypatch: pytest.MonkeyPatch, fresh_pages: None) -> Any:  # noqa: F811 - the fixture
     def opened(root: Path, name: str, typed: str = "", **query: str) -> AppTest:
         monkeypatch.setenv("CHRONOS_STORE", str(root))
-        app = AppTest.from_string(SCRIPT.format(page=name), default_timeout=30)
+        app = AppTest.from_string(SCRIPT.format(page=name), default_timeout=120)
         if typed:
             app.session_state["search"] = typed
         for key, value in query.items():

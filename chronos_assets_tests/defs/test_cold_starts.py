@@ -60,7 +60,10 @@ def files(line: Line, *keys: str) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("line", [{}], indirect=True, ids=["default predictor"])
+SEVERAL = {"Predictor": {"Members": ["chronos/1", "theta", "seasonal_naive", "npts"]}}
+
+
+@pytest.mark.parametrize("line", [SEVERAL], indirect=True, ids=["several members"])
 def test_one_partition_a_range_and_several_instances_leave_the_same_bytes(line: Line, tmp_path: Path) -> None:
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "1", 1)
     assert line.run(["forecasts"], (DAY, NEXT)).success

@@ -457,7 +457,7 @@ def what_if_page(
     """The page What-if of an item, which asks that endpoint."""
     monkeypatch.setattr(session, "Group", lambda _: line.group)
     script = "from chronos_assets.dashboard import what_if, session\nsession.in_words(what_if.show)()\n"
-    page = AppTest.from_string(script, default_timeout=60)
+    page = AppTest.from_string(script, default_timeout=120)
     page.query_params["item"] = "item-03"
     return page.run()
 
