@@ -1,4 +1,7 @@
-"""A finished run -> the notice people get. Reads Dagster's event log; decides nothing about when to send."""
+"""A finished run -> the notice people get.
+
+Here: what Dagster's event log says of a run. Elsewhere: when one is sent (`sensors`, `launcher`), how (`platforms.notices`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the sensors have in common: how they are declared, which run they requested, why they skip, what a queue reports."""
+"""What the sensors have in common: how they are declared, which run they requested, why they skip, what a queue reports.
+
+Elsewhere: what each of them looks at (`sensors`, `what_if_sensor`, `redeploy_sensor`, …) and decides (`planning`).
+"""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta

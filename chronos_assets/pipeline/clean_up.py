@@ -1,4 +1,8 @@
-"""What `PerformDelete` asks for: no endpoint and no checkpoints, once everything is published."""
+"""What `PerformDelete` asks for: no endpoint and no checkpoints, once everything is published.
+
+Here: what may go, and when. Elsewhere: who asks (`defs.assets.forecasts`), how an endpoint or a folder goes (`platforms`).
+A clean-up that was killed is completed after the next forecast.
+"""
 
 from __future__ import annotations
 

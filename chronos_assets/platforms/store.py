@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from chronos_assets.errors import ChronosAssetsError
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
-MANIFEST = "manifest.json"  # what a published folder says of itself, see `Store.manifests`
+# What a published folder says of itself, see `Store.manifests`; that of a dataset is `timeseries.dataset.shards.MANIFEST`.
+MANIFEST = "manifest.json"
 
 
 class StoreError(ChronosAssetsError):
