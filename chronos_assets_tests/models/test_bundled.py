@@ -45,8 +45,11 @@ def test_the_files_are_those_of_a_small_float32_checkpoint():
 
 
 def test_the_configuration_is_that_of_the_default_recipe():
-    config = json.loads((BUNDLED / "config.json").read_text())["chronos_config"]
+    network = json.loads((BUNDLED / "config.json").read_text())
+    config = network["chronos_config"]
     shape = pretraining_recipe.ModelShape()
+    for size in ("d_model", "d_ff", "d_kv", "num_heads", "num_layers", "num_decoder_layers"):
+        assert network[size] == getattr(shape, size)
     assert config["quantiles"] == list(shape.quantiles) == [0.01, *(round(0.05 * k, 2) for k in range(1, 20)), 0.99]
     assert config["prediction_length"] == shape.prediction_length == 64
     assert config["context_length"] == shape.context_length
