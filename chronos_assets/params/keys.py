@@ -22,6 +22,7 @@ The rules:
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -385,6 +386,7 @@ def _known_item(rows: Rows, columns: Sequence[Column]) -> Column | None:
 
 def _single(rows: Rows, texts: Sequence[Column], ending: Sequence[Column], *, has_header: bool) -> Keys:
     """One series, or those of a text, or of a column that is called as an item in the end, that are as full as it."""
+    texts, ending = ([c for c in each if not _is_seldom_another(c, rows)] for each in (texts, ending))
     whole = rows.outlook([])
     if whole.empty is None:
         possible = ending or texts
@@ -406,6 +408,16 @@ def _single(rows: Rows, texts: Sequence[Column], ending: Sequence[Column], *, ha
             rows, ending[0], f"has {len(ending[0].distinct):,} values, none of which has a row as often as all"
         )
     return _keys(rows, chosen, ())
+
+
+def _is_seldom_another(column: Column, rows: Rows) -> bool:
+    """Whether a column has one text, from the first row to the last, but for a few rows: no holiday, and holidays."""
+    times = [
+        (moment, text) for moment, text in zip(rows.times.moments, column.texts, strict=True) if moment is not None
+    ]
+    (most, count), *_ = Counter(text for _, text in times).most_common(1)
+    few = 0 < len(times) - count <= _HARDLY_EMPTIER * len(times)
+    return few and min(times)[1] == max(times)[1] == most
 
 
 def _one_or_several(rows: Rows, column: Column, how: str) -> InferenceError:
@@ -451,6 +463,8 @@ def _newly_split(rows: Rows, item: Column, columns: Sequence[Column]) -> tuple[C
     whole = rows.outlook([item]).empty
     if whole is None:
         return ()
+    if not _go_on_beside(rows, item):
+        return ()
     naming = [c for c in columns if c is not item and _may_name(c) and not is_remark(c.header)]
     found = []
     for column in naming:
@@ -458,6 +472,19 @@ def _newly_split(rows: Rows, item: Column, columns: Sequence[Column]) -> tuple[C
         if each is not None and each.rows >= _LEAST_ROWS and (each.empty or 0.0) <= whole + _HARDLY_EMPTIER:
             found.append((column,))
     return (_clearest(rows, found) or ()) if found else ()
+
+
+def _go_on_beside(rows: Rows, item: Column) -> bool:
+    """Whether repeated rows last to the end of their items: where they end before, one supplier took over from another."""
+    counts: dict[str, Counter[datetime]] = {}
+    for text, moment in zip(item.texts, rows.times.moments, strict=True):
+        if moment is not None:
+            counts.setdefault(text, Counter())[moment] += 1
+    for each in counts.values():
+        repeated = [moment for moment, count in each.items() if count > 1]
+        if repeated and sum(moment > max(repeated) for moment in each) >= len(repeated):
+            return False
+    return True
 
 
 def _smallest(rows: Rows, candidates: Sequence[Column], given: Sequence[Column]) -> Iterator[tuple[Column, ...]]:

@@ -79,12 +79,13 @@ def find_overlap(
     naming = [c for c in always if _names_series(c)]
     if naming and not newest_counts:
         return Overlap(keys=tuple(naming))
-    open_columns = [c for c in always if not c.is_numeric or _has_one_text_a_file(c, rows)]
-    if open_columns and not newest_counts:
-        raise _undecided(f"differ in {listed(open_columns)}", len(places))
     values = [{target.texts[row] for row in place} for place in places]
     conflicts = sum(len(each) > 1 for each in values)
-    throughout = sum(map(len, places)) > _MOSTLY * len(rows.files) and conflicts > _MOSTLY * len(places)
+    many = conflicts > _MOSTLY * len(places)
+    open_columns = [c for c in always if not c.is_numeric or (many and _is_code_of_file(c, rows))]
+    if open_columns and not newest_counts:
+        raise _undecided(f"differ in {listed(open_columns)}", len(places))
+    throughout = sum(map(len, places)) > _MOSTLY * len(rows.files) and many
     if throughout and not newest_counts and not _are_versions(rows, keys, target, places):
         raise _undecided(f"have other values of {target.name}", len(places))
     remarks = tuple(c for c, share in differing.items() if share and not c.is_numeric)
@@ -191,8 +192,10 @@ def _names_series(column: Column) -> bool:
     return column.is_complete and (column.has_key_name or last_word(column.header) in _OF_A_FILE)
 
 
-def _has_one_text_a_file(column: Column, rows: Rows) -> bool:
-    """Whether each file has one text throughout, as a code of what it is about."""
+def _is_code_of_file(column: Column, rows: Rows) -> bool:
+    """Whether each file has one whole number throughout its rows, as a code of what it is about."""
+    if not column.is_whole or _MOSTLY * len(rows.files) < len(set(rows.files)):
+        return False
     return len(set(zip(rows.files, column.texts, strict=True))) == len(set(rows.files))
 
 

@@ -7,6 +7,7 @@ timestamps beside them say. Numbers that can be joined to a timestamp are found 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -79,9 +80,12 @@ def repeats_time(column: Column, moments: Sequence[datetime | None]) -> bool:
     if not column.is_whole:
         return False
     pairs = [(int(float(v)), t) for v, t in zip(column.values, moments, strict=True) if v is not None and t is not None]
-    if not pairs or (len({number for number, _ in pairs}) == 1 and pairs[0][0] != pairs[0][1].year):
+    if not pairs:
         return False
     few = FEW_BAD * len(pairs)
+    (most, count), *_ = Counter(number for number, _ in pairs).most_common(1)
+    if len(pairs) - count <= few and most not in {t.year for _, t in pairs}:
+        return False  # nothing but zeros, a few aside: the hour of days, and how often something rare happened
     return any(sum(number != part(t) for number, t in pairs) <= few for part in _NUMBERS)
 
 

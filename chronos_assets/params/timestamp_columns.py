@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -216,9 +217,18 @@ def _is_of_other_periods(chosen: Sequence[Times], other: Sequence[Times]) -> boo
         apart = [(a - b) // timedelta(microseconds=1) for a, b in pairs]
         if 2 * len({b for _, b in pairs}) < len(distinct) or (len(set(apart)) <= 2 and max(map(abs, apart)) <= _CLOCKS):
             return False
-        return sum(abs(each) >= step for each in apart) > FEW_BAD * len(apart)
+        few = FEW_BAD * len(apart)
+        return sum(abs(each) >= step for each in apart) > few and _outside(pairs) > few
 
     return all(map(differs, other))
+
+
+def _outside(pairs: Sequence[tuple[datetime, datetime]]) -> int:
+    """Of how many pairs the second is no beginning, nor end, of the period that the first lies in: 2023 of 2023-12-31."""
+    bounds = sorted({bound for _, bound in pairs})
+    begins = sum(bounds[max(0, bisect_right(bounds, moment) - 1)] != bound for moment, bound in pairs)
+    ends = sum(bounds[min(len(bounds) - 1, bisect_left(bounds, moment))] != bound for moment, bound in pairs)
+    return min(begins, ends)
 
 
 def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:

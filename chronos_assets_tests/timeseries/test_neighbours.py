@@ -55,6 +55,8 @@ def test_a_flag_is_never_a_key(flag: str, words: Sequence[str]) -> None:
         ("Month Name", [f"{day:%B}" for day in DAYS]),
         ("holiday_name", ["", "", "Carnival", *[""] * 37]),
         ("holiday_name", ["None", "New Year", "None", "Carnival", *["None"] * 36]),
+        ("holiday_name", ["None", "None", "Carnival", "Carnival", *["None"] * 36]),
+        ("occasion", ["None", "None", "Carnival", "Carnival", *["None"] * 36]),
         ("season_id", [str(number // 10 % 3) for number in range(40)]),
         ("user_name", [("ann", "bob", "cy")[number * number % 5 % 3] for number in range(40)]),
         ("date_key", [f"{day:%Y%m%d}" for day in DAYS]),
@@ -94,6 +96,15 @@ def test_a_shop_that_opened_lately_has_series_of_its_own(name: str) -> None:
     assert (params.item_column, params.dimensions) == ("sku", (name,))
 
 
+def test_a_supplier_that_took_over_has_no_series_of_its_own() -> None:
+    """Where rows of both meet for some days, these are added up, as always: what follows is one series."""
+    rows = [
+        ["a", "X" if part else "Y", f"{day}", "1.5"] for part in (1, 0) for day in (DAYS[:20] if part else DAYS[19:])
+    ]
+    params = infer(["sku", "supplier", "date", "qty"], rows)
+    assert (params.item_column, params.dimensions) == ("sku", ())
+
+
 @pytest.mark.parametrize(
     ("header", "candidates"),
     [
@@ -116,6 +127,10 @@ def test_numbers_that_repeat_the_timestamp_are_no_values() -> None:
         for day in DAYS
     ]
     assert infer(["date", "year", "month", "KW", "dow", "registered"], rows).target_column == "registered"
+    # Days have no hour: hardly anything but zeros repeats nothing.
+    rare = [[f"{day}", "3" if day == DAYS[7] else "2" if day == DAYS[9] else "0", f"{day.day}.5"] for day in DAYS]
+    with pytest.raises(InferenceError, match="could hold the value to forecast: failures, temperature"):
+        infer(["date", "failures", "temperature"], rare)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +160,26 @@ def test_a_few_rows_that_equal_others_are_reported(value: str, copied: bool) -> 
     assert any("rows that equal another in every column (2.4% of the rows" in note for note in notes) == copied
 
 
+@pytest.mark.parametrize(
+    ("name", "days", "form"),
+    [
+        ("year", [dt.date(1990 + number, 12, 31) for number in range(30)], "%Y"),
+        ("month", [dt.date(2015, 1, 5) + dt.timedelta(weeks=4 * number) for number in range(40)], "%Y-%m"),
+    ],
+)
+def test_the_year_or_month_that_a_date_lies_in_is_no_other_timestamp(name: str, days: list[dt.date], form: str) -> None:
+    rows = [[f"{day}", f"{day:{form}}", f"{number}.5"] for number, day in enumerate(days)]
+    assert infer(["date", name, "gdp"], rows).timestamp_column == "date"
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("price", ("9.99", "10.99")), ("batch", ("1", "2"))])
+def test_a_number_of_a_files_own_beside_values_that_are_the_same_is_no_key(name: str, numbers: tuple[str, str]) -> None:
+    rows = [[number, f"{day}", f"{100 + day.day}"] for number in numbers for day in DAYS]
+    assert infer([name, "date", "sales"], rows, files=[0] * 40 + [1] * 40).item_column is None
+
+
 def test_a_column_of_a_files_own_number_tells_files_apart() -> None:
-    rows = [[code, f"{day}", f"{100 + day.day + int(code) % 2}"] for code in ("49", "33") for day in DAYS]
+    rows = [[code, f"{day}", f"{100 + day.day + int(code) % 3}"] for code in ("49", "33") for day in DAYS]
     with pytest.raises(InferenceError, match="which differ in country"):
         infer(["country", "date", "amount"], rows, files=[0] * 40 + [1] * 40)
 
