@@ -42,7 +42,7 @@ def test_waits_grow_with_jitter_up_to_the_most():
         (error("ResourceNotFound"), {"is_gone", "is_refused_stop"}),
         (error("ValidationException", "Requested resource not found."), {"is_gone", "is_refused_stop"}),
         (error("ValidationException", "Could not find requested job with name: x"), {"is_gone", "is_refused_stop"}),
-        (error("ResourceInUse"), {"is_taken"}),
+        (error("ResourceInUse"), {"is_name_taken"}),
         (error("AccessDeniedException"), set()),
         (error("ExpiredTokenException", "The security token included in the request is expired"), {"is_expired"}),
         (UnauthorizedSSOTokenError(), {"is_expired"}),
@@ -52,7 +52,7 @@ def test_waits_grow_with_jitter_up_to_the_most():
     ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 def test_errors_are_distinguished(failure, kinds):
-    names = ("is_passing", "is_expired", "is_no_capacity", "is_gone", "is_taken", "is_refused_stop")
+    names = ("is_passing", "is_expired", "is_no_capacity", "is_gone", "is_name_taken", "is_refused_stop")
     assert {name for name in names if getattr(faults, name)(failure)} == kinds
 
 
