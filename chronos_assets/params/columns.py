@@ -53,50 +53,13 @@ TARGET_NAMES: tuple[str, ...] = (
     *("sales", "quantity", "qty", "units", "count", "load", "consumption", "usage", "volume", "amount"),
 )
 # Words that make another quantity of one whose name ends as a target's: discount_amount, on_hand_qty, forecast_demand.
-_BESIDE = frozenset(
-    {
-        *(
-            "discount",
-            "tax",
-            "vat",
-            "cost",
-            "shipping",
-            "freight",
-            "fee",
-            "tip",
-            "refund",
-            "refunded",
-            "return",
-            "returns",
-        ),
-        *(
-            "returned",
-            "cancelled",
-            "canceled",
-            "lost",
-            "waste",
-            "wasted",
-            "scrap",
-            "backorder",
-            "backordered",
-            "safety",
-        ),
-        *(
-            "stock",
-            "inventory",
-            "hand",
-            "onhand",
-            "reorder",
-            "available",
-            "competitor",
-            "forecast",
-            "forecasted",
-            "fcst",
-        ),
-        *("predicted", "prediction", "expected", "planned", "plan", "budget", "budgeted", "target", "goal", "quota"),
-        *("previous", "prev", "prior", "last", "ly", "py", "lag", "lagged", "baseline"),
-    }
+_WORDS_BESIDE = (
+    "discount tax vat cost shipping freight fee tip refund refunded return returns returned cancelled canceled "
+    "lost waste wasted scrap backorder backordered safety stock inventory hand onhand reorder available competitor "
+    "forecast forecasted fcst predicted prediction expected planned plan budget budgeted target goal quota "
+    "previous prev prior last ly py lag lagged baseline"
 )
+_BESIDE = frozenset(_WORDS_BESIDE.split())
 # Columns that are as likely a target as one of a known name beside them: a target is a goal beside what was reached.
 _RIVALS = frozenset({"actual", "actuals", "actualvalue", "ist", "istwert", "close", "adjclose", "closeprice"})
 # Last words of the names of columns whose numbers stand for something, and are no quantity.

@@ -461,9 +461,7 @@ def _with_dimensions(
 def _newly_split(rows: Rows, item: Column, columns: Sequence[Column]) -> tuple[Column, ...]:
     """The column that tells all of a few repeated rows apart, into series as full as the item's: a shop opened lately."""
     whole = rows.outlook([item]).empty
-    if whole is None:
-        return ()
-    if not _go_on_beside(rows, item):
+    if whole is None or not _go_on_beside(rows, item):
         return ()
     naming = [c for c in columns if c is not item and _may_name(c) and not is_remark(c.header)]
     found = []
@@ -482,8 +480,10 @@ def _go_on_beside(rows: Rows, item: Column) -> bool:
             counts.setdefault(text, Counter())[moment] += 1
     for each in counts.values():
         repeated = [moment for moment, count in each.items() if count > 1]
-        if repeated and sum(moment > max(repeated) for moment in each) >= len(repeated):
-            return False
+        if repeated:
+            last = max(repeated)
+            if sum(moment > last for moment in each) >= len(repeated):
+                return False
     return True
 
 
