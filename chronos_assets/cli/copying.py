@@ -44,6 +44,7 @@ _ATTEMPTS = 5
 _PAUSE = 0.2  # seconds between two attempts at a file that is being written
 _GRAIN = 2.0  # seconds: a file changed so shortly before it was looked at may change again without a new time
 _PIECE = 1 << 20
+_NAMED = 5  # files in a message
 
 
 @dataclass(frozen=True)
@@ -328,5 +329,5 @@ def _write_record(store: Store, entries: Mapping[str, _CopiedFile]) -> None:
     store.put(MIRROR_KEY, json.dumps(document, indent=1).encode())
 
 
-def _listed(keys: tuple[str, ...], most: int = 5) -> str:
-    return ", ".join([*keys[:most], *(["…"] if len(keys) > most else [])])
+def _listed(keys: tuple[str, ...]) -> str:
+    return ", ".join([*keys[:_NAMED], *(["…"] if len(keys) > _NAMED else [])])

@@ -6,7 +6,7 @@ Here belongs whatever is computed from other series. Only the last node of each 
 import numpy as np
 
 from chronos_assets.kernelsynth import gaussian
-from chronos_assets.kernelsynth.noise import Array, standardised, white
+from chronos_assets.kernelsynth.noise import Array, log_uniform, standardised, white
 
 LAYERS = 3
 """Nodes between a root and the node that is kept."""
@@ -25,13 +25,13 @@ def causal_graph(rng: np.random.Generator, n: int, length: int) -> Array:
         cause = np.take_along_axis(values[rng.permutation(n)], reach - lag, axis=1)
         own = rng.uniform(-1.0, 1.0, (n, 1)) * values[:, lagged:]
         values = standardised(activated(rng, own + rng.uniform(-1.0, 1.0, (n, 1)) * cause))
-    return np.asarray(values + np.exp(rng.uniform(np.log(1e-3), np.log(0.3), (n, 1))) * white(rng, n, length))
+    return np.asarray(values + log_uniform(rng, n, 1e-3, 0.3) * white(rng, n, length))
 
 
 def activated(rng: np.random.Generator, values: Array) -> Array:
     """Send each row of `values` (n, length) through a function of its own: a line, tanh, rectifier, sine or square."""
     n = len(values)
-    gain = np.exp(rng.uniform(np.log(0.5), np.log(3.0), (n, 1)))
+    gain = log_uniform(rng, n, 0.5, 3.0)
     x = gain * values + rng.normal(0.0, 0.5, (n, 1))
     kind = rng.choice(5, (n, 1), p=[0.4, 0.2, 0.15, 0.15, 0.1])
     # A trace of the line keeps a row that is wholly rectified from being constant.

@@ -5,7 +5,7 @@ Here belongs whatever takes whole, non-negative values. All functions return flo
 
 import numpy as np
 
-from chronos_assets.kernelsynth.noise import Array, smooth_walk
+from chronos_assets.kernelsynth.noise import Array, log_uniform, smooth_walk
 from chronos_assets.kernelsynth.seasons import calendar, season
 from chronos_assets.kernelsynth.trends import growth
 
@@ -20,15 +20,15 @@ def rate(rng: np.random.Generator, n: int, length: int) -> Array:
 
 def counts(rng: np.random.Generator, n: int, length: int) -> Array:
     """Poisson and over-dispersed (negative binomial) counts with a mean of 0.3 to 1000 per step."""
-    mean = rate(rng, n, length) * np.exp(rng.uniform(np.log(0.3), np.log(1000.0), (n, 1)))
-    dispersion = np.exp(rng.uniform(np.log(0.5), np.log(50.0), (n, 1)))
+    mean = rate(rng, n, length) * log_uniform(rng, n, 0.3, 1000.0)
+    dispersion = log_uniform(rng, n, 0.5, 50.0)
     mixed = mean * rng.gamma(dispersion, 1.0 / dispersion, (n, length))
     return rng.poisson(np.where(rng.random((n, 1)) < 0.5, mean, mixed)).astype(float)
 
 
 def intermittent(rng: np.random.Generator, n: int, length: int) -> Array:
     """Mostly zeros: demand comes with a probability of 2 to 60% per step, its size apart from its timing."""
-    probability = np.exp(rng.uniform(np.log(0.02), np.log(0.6), (n, 1))) * rate(rng, n, length)
+    probability = log_uniform(rng, n, 0.02, 0.6) * rate(rng, n, length)
     occurs = rng.random((n, length)) < probability.clip(0.0, 0.95)
-    size = 1.0 + rng.poisson(np.exp(rng.uniform(np.log(0.1), np.log(30.0), (n, 1))), (n, length))
+    size = 1.0 + rng.poisson(log_uniform(rng, n, 0.1, 30.0), (n, length))
     return occurs * size

@@ -32,7 +32,7 @@ def wandering_days(rng: np.random.Generator, n: int, length: int) -> Array:
     values *= np.where(rng.random((n, 1)) < 0.1, 0.0, 1.0)
 
     values += noise.log_uniform(rng, n, 0.1, 3.0) * persistent(rng, n, length, longest=6.0 * day)
-    states = np.take_along_axis(rng.standard_normal((n, 3)), regimes.hidden_states(rng, n, length), axis=1)
+    states = np.take_along_axis(rng.standard_normal((n, regimes.STATES)), regimes.hidden_states(rng, n, length), axis=1)
     values += (rng.random((n, 1)) < 0.2) * noise.log_uniform(rng, n, 0.1, 1.5) * states
     values += noise.log_uniform(rng, n, 0.05, 1.0) * between_days(rng, cycles, 0.7) * (rng.random((n, 1)) < 0.4)
     rough = noise.log_uniform(rng, n, 0.01, 0.7) * noise.white(rng, n, length)

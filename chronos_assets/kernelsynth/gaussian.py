@@ -7,16 +7,17 @@ kernels become sums and products of draws. A product of draws is not Gaussian, b
 
 import numpy as np
 
-from chronos_assets.kernelsynth.noise import Array, standardised, white
+from chronos_assets.kernelsynth.noise import Array, log_uniform, standardised, white
 from chronos_assets.kernelsynth.seasons import periods
 
 FEATURES = 32
 """Cosines per stationary draw."""
+KERNELS = 4
 
 
 def stationary(rng: np.random.Generator, n: int, length: int) -> Array:
     """Draws of a squared-exponential, rational-quadratic or Matern kernel, of a length scale of 1 to 1/2 of the series."""
-    scale = np.exp(rng.uniform(np.log(1.0 / length), np.log(0.5), (n, 1)))
+    scale = log_uniform(rng, n, 1.0 / length, 0.5)
     # A rational quadratic kernel is a mixture of squared exponentials over length scales: frequencies get a gamma factor.
     rational = rng.gamma(1.0, 1.0, (n, FEATURES)) ** 0.5
     # The spectral density of a Matern kernel is Student's t with twice its smoothness as degrees of freedom.
@@ -40,14 +41,14 @@ def linear(rng: np.random.Generator, n: int, length: int) -> Array:
     return rng.standard_normal((n, 1)) * np.linspace(-1.0, 1.0, length) + rng.standard_normal((n, 1))
 
 
-def composed(rng: np.random.Generator, n: int, length: int, kernels: int = 4) -> Array:
-    """Return `n` standardised draws (n, length) of kernels joined at random by sums and products, plus white noise."""
+def composed(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Return `n` standardised draws (n, length) of `KERNELS` kernels joined by sums and products, plus white noise."""
     values = _any_kernel(rng, n, length)
-    for _ in range(kernels - 1):
+    for _ in range(KERNELS - 1):
         other = _any_kernel(rng, n, length)
         operation = rng.choice(3, (n, 1), p=[0.35, 0.4, 0.25])
         values = np.select([operation == 0, operation == 1], [values, values + other], values * other)
-    noise_scale = np.exp(rng.uniform(np.log(1e-3), np.log(0.7), (n, 1)))
+    noise_scale = log_uniform(rng, n, 1e-3, 0.7)
     return standardised(standardised(values) + noise_scale * white(rng, n, length))
 
 

@@ -66,7 +66,7 @@ def volatility(rng: np.random.Generator, n: int, length: int) -> Array:
     Their logarithms are stationary first-order autoregressions of a deviation of up to 0.8 that forget within 4 to 200
     steps; a quarter of the rows is 1 throughout.
     """
-    keep = np.exp(-1.0 / np.exp(rng.uniform(np.log(4.0), np.log(200.0), (n, 1))))
+    keep = np.exp(-1.0 / log_uniform(rng, n, 4.0, 200.0))
     shocks = np.sqrt(1.0 - keep**2) * rng.standard_normal((n, length))
     shocks[:, :1] /= np.sqrt(1.0 - keep**2)
     size = rng.uniform(0.0, 0.8, (n, 1)) * (rng.random((n, 1)) < 0.75)
@@ -85,7 +85,7 @@ def random_walk(rng: np.random.Generator, n: int, length: int) -> Array:
 def momentum(rng: np.random.Generator, n: int, length: int) -> Array:
     """Random walks whose steps are themselves autocorrelated: levels of prices, output and money, smooth to the eye."""
     exponent = rng.uniform(0.3, 2.5, (n, 1))
-    steps = coloured(rng, n, length, exponent) + np.exp(rng.uniform(np.log(0.02), 0.0, (n, 1))) * white(rng, n, length)
+    steps = coloured(rng, n, length, exponent) + log_uniform(rng, n, 0.02, 1.0) * white(rng, n, length)
     return np.cumsum(steps + rng.standard_normal((n, 1)), axis=1)
 
 

@@ -19,7 +19,8 @@ def prices(rng: np.random.Generator, n: int, length: int) -> Array:
     and some have calm regimes in which they are all but fixed.
     """
     returns = noise.volatility(rng, n, length) * noise.white(rng, n, length)
-    pegged = np.exp(rng.normal(0.0, 1.2, (n, 3))) * np.where(rng.random((n, 3)) < 0.2, 0.03, 1.0)
+    states = (n, regimes.STATES)
+    pegged = np.exp(rng.normal(0.0, 1.2, states)) * np.where(rng.random(states) < 0.2, 0.03, 1.0)
     by_regime = np.take_along_axis(pegged, regimes.hidden_states(rng, n, length), axis=1)
     returns *= np.where(rng.random((n, 1)) < 0.2, by_regime, 1.0)
 
@@ -29,10 +30,10 @@ def prices(rng: np.random.Generator, n: int, length: int) -> Array:
     returns = np.where(((rest == 1) & weekend) | ((rest == 2) & without_trade), 0.0, returns)
 
     returns += (rng.random((n, 1)) < 0.15) * rng.normal(0.0, 0.06, (n, 1))
-    back = length * np.exp(rng.uniform(np.log(0.15), np.log(3.0), (n, 1)))
+    back = length * noise.log_uniform(rng, n, 0.15, 3.0)
     keep = np.where(rng.random((n, 1)) < 0.2, np.exp(-1.0 / back), 1.0)
     values = noise.decaying_sum(returns, keep)
-    spread = (rng.random((n, 1)) < 0.2) * np.exp(rng.uniform(np.log(0.1), np.log(1.5), (n, 1)))
+    spread = (rng.random((n, 1)) < 0.2) * noise.log_uniform(rng, n, 0.1, 1.5)
     values += spread * rng.standard_normal((n, length))
-    scale = np.exp(rng.uniform(np.log(0.001), np.log(0.02), (n, 1)))
+    scale = noise.log_uniform(rng, n, 0.001, 0.02)
     return np.where(rng.random((n, 1)) < 0.5, np.exp((scale * values).clip(-4.0, 4.0)), values)

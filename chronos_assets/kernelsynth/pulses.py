@@ -11,7 +11,7 @@ from chronos_assets.kernelsynth.noise import Array
 
 def pulses(rng: np.random.Generator, n: int, length: int) -> Array:
     """Trains of trapezoid or decaying pulses over a quiet background: machines, promotions, showers of rain."""
-    background = np.exp(rng.uniform(np.log(0.005), np.log(0.3), (n, 1))) * noise.white(rng, n, length)
+    background = noise.log_uniform(rng, n, 0.005, 0.3) * noise.white(rng, n, length)
     background += (rng.random((n, 1)) < 0.3) * rng.uniform(0.1, 0.6, (n, 1)) * seasons.season(rng, n, length)
     return background + shaped(rng, arrivals(rng, n, length), longest=max(length // 8, 4))
 
@@ -25,7 +25,7 @@ def arrivals(rng: np.random.Generator, n: int, length: int) -> Array:
     ticks = np.floor((np.arange(length) + rng.uniform(0.0, 400.0, (n, 1))) / period)
     clock = np.diff(ticks, axis=1, prepend=ticks[:, :1]) > 0
     clock &= rng.random((n, length)) < np.where(rng.random((n, 1)) < 0.5, 1.0, rng.uniform(0.5, 1.0, (n, 1)))
-    chance = rng.random((n, length)) < np.exp(rng.uniform(np.log(min(2.0 / length, 0.1)), np.log(0.1), (n, 1)))
+    chance = rng.random((n, length)) < noise.log_uniform(rng, n, min(2.0 / length, 0.1), 0.1)
     heights = np.exp(rng.uniform(0.0, 0.8, (n, 1)) * (rng.random((n, 1)) < 0.6) * rng.standard_normal((n, length)))
     return heights * np.where(rng.random((n, 1)) < 0.5, clock, chance)
 
@@ -45,13 +45,13 @@ def shaped(rng: np.random.Generator, heights: Array, longest: int) -> Array:
     return values
 
 
-def with_outages(rng: np.random.Generator, values: Array, most: int = 3) -> Array:
-    """Hold each row, (n, length), for up to `most` stretches at the last value before, or at its lowest."""
+def with_outages(rng: np.random.Generator, values: Array) -> Array:
+    """Hold each row, (n, length), for up to three stretches at the last value before, or at its lowest."""
     n, length = values.shape
     position = np.arange(length)
-    for number in range(most):
+    for number in range(3):
         start = rng.integers(0, length, (n, 1))
-        steps = np.exp(rng.uniform(np.log(2.0), np.log(max(length / 6, 3.0)), (n, 1)))
+        steps = noise.log_uniform(rng, n, 2.0, max(length / 6, 3.0))
         out = (position >= start) & (position < start + steps) & ((rng.random((n, 1)) < 0.5) | (number == 0))
         held = np.take_along_axis(values, np.maximum(start - 1, 0), axis=1)
         lowest = values.min(axis=1, keepdims=True)

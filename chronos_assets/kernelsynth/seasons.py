@@ -6,7 +6,7 @@ Every function is vectorised over series: `n` rows, each with its own period, ph
 
 import numpy as np
 
-from chronos_assets.kernelsynth.noise import Array, smooth_walk
+from chronos_assets.kernelsynth.noise import Array, log_uniform, smooth_walk
 
 PROFILE_POINTS = 512
 """Resolution of a profile table: one cycle of a season, longer than the longest common period (a year of days)."""
@@ -115,7 +115,7 @@ def profiles(rng: np.random.Generator, n: int) -> Array:
     bump = np.zeros((n, PROFILE_POINTS))
     for number in range(3):
         present = (rng.random((n, 1)) < 0.6) if number else 1.0
-        sharpness = np.exp(rng.uniform(np.log(0.5), np.log(300.0), (n, 1)))
+        sharpness = log_uniform(rng, n, 0.5, 300.0)
         angle = 2 * np.pi * (phase - rng.random((n, 1)))
         bump += present * rng.uniform(0.3, 1.0, (n, 1)) * np.exp(sharpness * (np.cos(angle) - 1.0))
 
@@ -132,13 +132,13 @@ def read_profile(table: Array, cycles: Array) -> Array:
     return np.take_along_axis(table, index, axis=1)
 
 
-def season(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, longest: float | None = None) -> Array:
+def season(rng: np.random.Generator, n: int, length: int, drift: float = 0.0) -> Array:
     """Return `n` seasons of shape (n, length) and unit scale, each with its own period, phase and profile.
 
-    `drift` >= 0 is how far amplitude, phase and shape wander over the series; 0 repeats one cycle exactly.
-    `longest` bounds the period, in steps; by default a little over half the series, so that it can be learnt.
+    A period is a little over half of the series at most, so that it can be learnt. `drift` >= 0 is how far amplitude,
+    phase and shape wander over the series; 0 repeats one cycle exactly.
     """
-    period = periods(rng, n, longest if longest is not None else 0.55 * length)[:, None]
+    period = periods(rng, n, 0.55 * length)[:, None]
     cycles = np.arange(length) / period + rng.random((n, 1))
     if drift == 0.0:
         return read_profile(profiles(rng, n), cycles)
@@ -175,7 +175,7 @@ def calendar(rng: np.random.Generator, n: int, length: int, drift: float = 0.0, 
     # The long cycle's own shape: a level of each day, or a smooth curve through the week.
     day_level = np.take_along_axis(rng.standard_normal((n, int(kinds[:, 1].max()))), day, axis=1)
     long_level = np.where(rng.random((n, 1)) < 0.6, day_level, read_profile(profiles(rng, n), cycles / count))
-    strength = np.exp(rng.uniform(np.log(0.05), np.log(2.0), (n, 1)))
+    strength = log_uniform(rng, n, 0.05, 2.0)
     off_level = is_off * rng.normal(-0.7, 0.7, (n, 1))
     modulated = base * np.exp(0.4 * rng.random((n, 1)) * day_level + drift * smooth_walk(rng, n, length))
     return np.asarray(modulated + strength * (long_level + off_level))

@@ -28,10 +28,10 @@ def growth(rng: np.random.Generator, n: int, length: int) -> Array:
     return np.exp(rate * np.linspace(0.0, 1.0, length))
 
 
-def steps(rng: np.random.Generator, n: int, length: int, most: int = 3) -> Array:
-    """Return levels that start at 0 and jump by about one unit at 1 to `most` random places, to stay there."""
+def steps(rng: np.random.Generator, n: int, length: int) -> Array:
+    """Return levels that start at 0 and jump by about one unit at one to three random places, to stay there."""
     level = np.zeros((n, length))
-    for number in range(most):
+    for number in range(3):
         present = (rng.random((n, 1)) < 0.4) | (number == 0)
         level += present * rng.standard_normal((n, 1)) * (np.arange(length) >= rng.integers(0, length, (n, 1)))
     return level

@@ -176,9 +176,9 @@ def _drawn_at(
     return (plan.seed, step, 1), mixture_at(step, plan, length), number, length, shape.prediction_length
 
 
-def validation_sets(shape: ModelShape, number: int, length: int = 512) -> dict[str, windows.Windows]:
+def validation_sets(shape: ModelShape, number: int) -> dict[str, windows.Windows]:
     """Return `number` windows of every family, the same for every run."""
-    length = min(length, shape.context_length)
+    length = min(512, shape.context_length)
     return {
         name: windows.training_windows(
             (VALIDATION_SEED, index), {name: 1.0}, number, length, shape.prediction_length, missing=False

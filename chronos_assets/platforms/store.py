@@ -222,10 +222,9 @@ class Store(Protocol):
     def shown(self, key: str) -> str | None:
         """Name of the version that a published folder shows; None if there is none."""
 
-    def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
+    def snapshot(self, key: str) -> Path:
         """A published folder's files on this machine, as they are shown now, to be read only.
 
-        With `names` of files, those of them that there are will do: a store that isn't on this machine fetches no other.
         They stay as they are until two later versions have been published; `FileNotFoundError` if there is none.
         """
 

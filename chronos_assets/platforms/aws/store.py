@@ -10,7 +10,7 @@ the version may be removed, two publishings later: then the pointer names anothe
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -26,7 +26,6 @@ from chronos_assets.platforms.aws.multipart_copy import S3Limits
 from chronos_assets.platforms.aws.pointers import POINTERS, Pointer, Version, parse_pointer, version_key
 from chronos_assets.platforms.aws.publishing import CONCURRENCY, LEFTOVER_SECONDS, Publisher
 from chronos_assets.platforms.store import MANIFEST, ObjectInfo, StoreError, check_key
-from chronos_assets.system import text_digest
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
 COPIED_BYTES = 1 << 30  # a folder up to this size is copied as a whole, once for all its readers
@@ -114,7 +113,7 @@ class S3Store(S3Objects):
         def found(place: str, version: Version) -> tuple[str, Mapping[str, str]]:
             return version.name, {name: self.address(place, version, name) for name in version.files}
 
-        return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
+        return self._at_either(key, found)
 
     def address(self, key: str, version: Version, name: str) -> str:
         """URL of a file of a version; `FileNotFoundError` if there is none."""
@@ -137,15 +136,14 @@ class S3Store(S3Objects):
             return self.shown_at(key)[0]
         return None
 
-    def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
-        """See `Store.snapshot`: a copy, which is made once for each version, and for each choice of names."""
-        return at_either(key, lambda place: self._of_shown(place, lambda version: self.copy_of(place, version, names)))
+    def snapshot(self, key: str) -> Path:
+        """See `Store.snapshot`: a copy, which is made once for each version."""
+        return self._at_either(key, self.copy_of)
 
-    def copy_of(self, key: str, version: Version, names: Collection[str] | None = None) -> Path:
-        """A copy of a version, or of some of its files, which stays for later readers."""
-        sizes = {name: file.size for name, file in version.files.items() if names is None or name in names}
-        chosen = "" if len(sizes) == len(version.files) else f"-{_digest_of(sizes)}"
-        return self._cache.folder(key, f"{version.folder}{chosen}", sizes, partial(self.download_file, key, version))
+    def copy_of(self, key: str, version: Version) -> Path:
+        """A copy of a version, which stays for later readers."""
+        sizes = {name: file.size for name, file in version.files.items()}
+        return self._cache.folder(key, version.folder, sizes, partial(self.download_file, key, version))
 
     def download_file(self, key: str, version: Version, name: str, target: Path) -> None:
         """Write a file of a version to a new file."""
@@ -153,7 +151,7 @@ class S3Store(S3Objects):
 
     def open(self, key: str) -> S3OpenFolder:
         """See `Store.open`."""
-        return at_either(key, lambda place: self._of_shown(place, partial(S3OpenFolder, self, place)))
+        return self._at_either(key, partial(S3OpenFolder, self))
 
     def shown_at(self, key: str) -> tuple[str, str]:
         """Name of the version that a published folder shows, and its `s3://` prefix, with a slash at its end.
@@ -164,7 +162,7 @@ class S3Store(S3Objects):
         def found(place: str, version: Version) -> tuple[str, str]:
             return version.name, f"{self.uri(version_key(place, version))}/"
 
-        return at_either(key, lambda place: self._of_shown(place, partial(found, place)))
+        return self._at_either(key, found)
 
     def snapshot_uri(self, key: str) -> str:
         """The prefix of `shown_at`."""
@@ -256,6 +254,10 @@ class S3Store(S3Objects):
         pointer, _ = self._publisher.pointer(key)
         return pointer.shown if pointer is not None else None
 
+    def _at_either(self, key: str, take: Callable[[str, Version], T]) -> T:
+        """What `take` makes of the place where a folder is published, its own or its former one, and the version shown."""
+        return at_either(key, lambda place: self._of_shown(place, partial(take, place)))
+
     def _of_shown(self, key: str, take: Callable[[Version], T]) -> T:
         """What `take` makes of the version that is shown; of the next one if that is gone meanwhile.
 
@@ -324,8 +326,3 @@ class S3OpenFolder:
             raise StoreError(
                 f"{self._store.uri(self._key)} was replaced long before it was read to its end: run again"
             ) from error
-
-
-def _digest_of(names: Iterable[str]) -> str:
-    """A short digest of a choice of names."""
-    return text_digest("\n".join(sorted(names)))[:16]

@@ -168,7 +168,7 @@ class FolderStore(ObstoreObjects):
             return self.snapshot(key).name
         return None
 
-    def snapshot(self, key: str, names: Collection[str] | None = None) -> Path:
+    def snapshot(self, key: str) -> Path:
         """See `Store.snapshot`."""
 
         def shown(place: str) -> Path:
