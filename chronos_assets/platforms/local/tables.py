@@ -57,7 +57,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     first_row,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     reading_connection,
     scratch_connection,
     text_literal,
@@ -250,20 +250,15 @@ def _create_train(connection: DuckDBPyConnection, shards: tuple[Path, ...], para
         return
     # SQL has NULL for what is missing; NaN would spoil every sum and average. Of one file whose statistics say nothing of
     # NaN, DuckDB 2.0 takes isnan() to be false throughout.
-    connection.execute(
-        "CREATE TABLE train AS SELECT * REPLACE (CASE WHEN isfinite(target) THEN target END AS target) "
-        "FROM read_parquet(?, hive_partitioning = false)",
-        [[parquet_argument(path) for path in shards]],
-    )
+    known = "CASE WHEN isfinite(target) THEN target END AS target"
+    connection.execute(f"CREATE TABLE train AS SELECT * REPLACE ({known}) FROM {parquet_rows(*shards)}")  # noqa: S608
 
 
 def _create_forecast(connection: DuckDBPyConnection, path: Path | None, params: ForecastParams) -> None:
     if path is None:
         _create_empty(connection, "forecast", forecast_columns(params.dimensions, forecast_type_names(params)))
         return
-    connection.execute(
-        "CREATE TABLE forecast AS FROM read_parquet(?, hive_partitioning = false)", [parquet_argument(path)]
-    )
+    connection.execute(f"CREATE TABLE forecast AS FROM {parquet_rows(path)}")
 
 
 def _create_what_if(connection: DuckDBPyConnection, files: PartitionFiles, params: ForecastParams) -> None:
@@ -271,10 +266,8 @@ def _create_what_if(connection: DuckDBPyConnection, files: PartitionFiles, param
     if not files:
         _create_empty(connection, "what_if_forecasts", what_if_columns(params.dimensions, forecast_type_names(params)))
         return
-    connection.execute(
-        "CREATE TABLE what_if_forecasts AS FROM read_parquet(?, hive_partitioning = false, union_by_name = true)",
-        [[parquet_argument(path) for _, path in files]],
-    )
+    rows = parquet_rows(*(path for _, path in files), options="union_by_name = true")
+    connection.execute(f"CREATE TABLE what_if_forecasts AS FROM {rows}")
 
 
 def _create_partitioned(
@@ -287,14 +280,13 @@ def _create_partitioned(
     if not files:
         _create_empty(connection, table, {"as_of": "VARCHAR", **columns})
         return
-    paths = [str(path) for _, path in files]
+    paths = [path for _, path in files]
     # No dimension can be called _file: names begin with a letter.
-    connection.register("partitions", pa.table({"as_of": [as_of for as_of, _ in files], "_file": paths}))
-    connection.execute(
-        "CREATE TEMP VIEW files AS FROM read_parquet("
-        f"[{', '.join(text_literal(parquet_argument(path)) for _, path in files)}], "
-        "hive_partitioning = false, union_by_name = true, filename = '_file')"
+    connection.register(
+        "partitions", pa.table({"as_of": [as_of for as_of, _ in files], "_file": list(map(str, paths))})
     )
+    rows = parquet_rows(*paths, options="union_by_name = true, filename = '_file'")
+    connection.execute(f"CREATE TEMP VIEW files AS FROM {rows}")
     names = [name for name in column_names(connection, "files") if name != "_file"]
     connection.execute(
         f"CREATE TABLE {identifier(table)} AS SELECT as_of, {identifiers(in_order(names))} "  # noqa: S608 - quoted

@@ -88,6 +88,19 @@ def parquet_argument(path: Path) -> str:
     return glob.escape(str(path))
 
 
+def parquet_rows(*files: Path, options: str = "") -> str:
+    """The rows of Parquet files, to stand behind FROM.
+
+    They have the columns of the files alone: a folder's name such as `as_of=2024-01-01` adds none.
+
+    Args:
+        files: their paths.
+        options: more of `read_parquet`, such as `union_by_name = true`.
+    """
+    paths = ", ".join(text_literal(parquet_argument(file)) for file in files)
+    return f"read_parquet([{paths}], {', '.join(filter(None, ['hive_partitioning = false', options]))})"
+
+
 def first_row(connection: DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()) -> tuple[Any, ...]:
     """The first row of a query that always has one, such as a count.
 

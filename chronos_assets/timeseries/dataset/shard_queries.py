@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chronos_assets.timeseries.dataset.duckdb_sql import parquet_argument, text_literal
+from chronos_assets.timeseries.dataset.duckdb_sql import parquet_rows
 from chronos_assets.timeseries.dataset.shards import ShardSource, shard_files
 
 if TYPE_CHECKING:
@@ -27,8 +27,5 @@ def insert_from_shards(
         rest: what follows its FROM.
     """
     for _, shard in dataset.each(dataset.manifest.shards):
-        files = ", ".join(text_literal(parquet_argument(file)) for file in shard_files(shard))
-        connection.execute(
-            f"INSERT INTO {table} SELECT {selected} "  # noqa: S608 - quoted by the caller
-            f"FROM read_parquet([{files}], hive_partitioning = false) {rest}"
-        )
+        rows = parquet_rows(*shard_files(shard))
+        connection.execute(f"INSERT INTO {table} SELECT {selected} FROM {rows} {rest}")  # noqa: S608 - quoted by the caller

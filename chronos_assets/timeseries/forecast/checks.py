@@ -20,9 +20,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     first_row,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     scratch_connection,
-    text_literal,
 )
 from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
 from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource
@@ -292,9 +291,7 @@ def _opened() -> Iterator[DuckDBPyConnection]:
 
 
 def _view(connection: DuckDBPyConnection, name: str, path: Path) -> None:
-    connection.execute(
-        f"CREATE VIEW {name} AS FROM read_parquet({text_literal(parquet_argument(path))}, hive_partitioning = false)"
-    )
+    connection.execute(f"CREATE VIEW {name} AS FROM {parquet_rows(path)}")
 
 
 def _failing(connection: DuckDBPyConnection, keys: Sequence[str]) -> tuple[dict[str, int], tuple[Row, ...]]:

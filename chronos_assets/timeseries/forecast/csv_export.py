@@ -26,7 +26,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     first_row,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     scratch_connection,
     text_literal,
 )
@@ -96,15 +96,10 @@ def _create_points(
 ) -> None:
     """The wide `forecasts`, their `series`, and `joins`: the last observation of the series among them."""
     columns = identifiers([*keys, "timestamp"])
-    connection.execute(
-        f"CREATE VIEW forecasts AS SELECT * FROM read_parquet({text_literal(parquet_argument(forecast))}, "  # noqa: S608
-        "hive_partitioning = false)"
-    )
+    connection.execute(f"CREATE VIEW forecasts AS FROM {parquet_rows(forecast)}")
     connection.execute(f"CREATE TEMP TABLE series AS SELECT DISTINCT {identifiers(keys)} FROM forecasts")  # noqa: S608
-    if last_observed is None:
-        source = "(SELECT *, 0.0 AS target FROM forecasts LIMIT 0)"
-    else:
-        source = f"read_parquet({text_literal(parquet_argument(last_observed))}, hive_partitioning = false)"
+    nothing = "(SELECT *, 0.0 AS target FROM forecasts LIMIT 0)"
+    source = nothing if last_observed is None else parquet_rows(last_observed)
     connection.execute(
         f"CREATE TEMP TABLE joins AS SELECT {columns}, target FROM {source} "  # noqa: S608 - quoted names
         f"SEMI JOIN series USING ({identifiers(keys)})"

@@ -22,10 +22,9 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     column_names,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     reading_connection,
     scratch_connection,
-    text_literal,
 )
 from chronos_assets.timeseries.forecast.columns import forecast_types
 
@@ -187,10 +186,7 @@ def _opened(source: Path) -> Iterator[DuckDBPyConnection]:
         raise QueryError(f"there is no forecast at {source} yet; run the job refresh_forecasts")
     if source.suffix == ".parquet":
         with TemporaryDirectory() as folder, scratch_connection(Path(folder)) as connection:
-            connection.execute(
-                f"CREATE VIEW forecast AS FROM read_parquet({text_literal(parquet_argument(source))}, "
-                "hive_partitioning = false)"
-            )
+            connection.execute(f"CREATE VIEW forecast AS FROM {parquet_rows(source)}")
             yield connection
     else:
         with reading_connection(source) as connection:

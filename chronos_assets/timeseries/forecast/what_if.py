@@ -18,7 +18,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     first_row,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     scratch_connection,
     text_literal,
 )
@@ -84,8 +84,7 @@ def write_what_if(
     keys = ["item_id", *dimensions]
     with scratch_connection(folder, memory_limit=memory_limit) as connection:
         for name, path in (("scenario_forecast", forecast), ("baseline_forecast", baseline)):
-            source = f"read_parquet({text_literal(parquet_argument(path))}, hive_partitioning = false)"
-            connection.execute(f"CREATE VIEW {name} AS FROM {source}")
+            connection.execute(f"CREATE VIEW {name} AS FROM {parquet_rows(path)}")
         types = forecast_types(column_names(connection, "scenario_forecast"))
         measured = measured_type(types)
         shown = [
@@ -101,8 +100,7 @@ def write_what_if(
         )
         target = text_literal(str(folder / PARQUET))
         connection.execute(f"COPY ({query}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
-        source = f"read_parquet({text_literal(parquet_argument(folder / PARQUET))}, hive_partitioning = false)"
-        connection.execute(f"CREATE VIEW joined AS FROM {source}")
+        connection.execute(f"CREATE VIEW joined AS FROM {parquet_rows(folder / PARQUET)}")
         rest = identifiers([*types, *(BASELINE + name for name in types), "difference"])
         comparison = _compared(connection, keys, measured)
         if export.format == "CSV":

@@ -37,9 +37,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     first_row,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     scratch_connection,
-    text_literal,
 )
 from chronos_assets.timeseries.dataset.filling import fill
 from chronos_assets.timeseries.dataset.series_keys import Key
@@ -297,10 +296,7 @@ class _Horizon:
         cls, connection: DuckDBPyConnection, forecast: Path, params: ForecastParams, context_end: np.datetime64
     ) -> _Horizon:
         """The window of a forecast file, which becomes the view `forecasts` of the connection."""
-        connection.execute(
-            f"CREATE VIEW forecasts AS SELECT * FROM read_parquet({text_literal(parquet_argument(forecast))}, "  # noqa: S608
-            "hive_partitioning = false)"
-        )
+        connection.execute(f"CREATE VIEW forecasts AS FROM {parquet_rows(forecast)}")
         columns = column_names(connection, "forecasts")
         bounds = first_row(connection, 'SELECT min("timestamp"), max("timestamp") FROM forecasts')
         context = params.grid.number_of(context_end)

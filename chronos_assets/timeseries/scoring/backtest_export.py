@@ -34,7 +34,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     column_names,
     identifier,
     identifiers,
-    parquet_argument,
+    parquet_rows,
     scratch_connection,
     text_literal,
 )
@@ -176,7 +176,7 @@ def _create_union(connection: DuckDBPyConnection, name: str, files: Sequence[tup
     """A view of the windows' files, with the bounds of each; one may lack a quantile that another has."""
     parts = [
         f"SELECT *, {_moment(window.start)} AS {START}, {_moment(window.end)} AS {END} "  # noqa: S608 - quoted
-        f"FROM read_parquet({text_literal(parquet_argument(file))}, hive_partitioning = false)"
+        f"FROM {parquet_rows(file)}"
         for window, file in files
     ]
     connection.execute(f"CREATE VIEW {name} AS {' UNION ALL BY NAME '.join(parts)}")
