@@ -43,9 +43,10 @@ from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.sampling import sample_files
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_csv
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.baselines import Past, choose_baseline
 from chronos_assets.timeseries.scoring.checks import check_accuracy
@@ -549,7 +550,7 @@ class TestStrangers:
         "text", ["", "{", "null", "[]", '"dataset"', "{}", '{"format_version": "new"}', '{"format_version": 99}', "\0"]
     )
     def test_a_manifest_that_is_none_says_what_to_do(self, tmp_path: Path, text: str) -> None:
-        (tmp_path / MANIFEST).write_text(text)
+        (tmp_path / DATASET_MANIFEST).write_text(text)
         with pytest.raises(DatasetError, match=r"import the data again|upgrade"):
             read_manifest(tmp_path)
 

@@ -361,3 +361,8 @@ def duration(microseconds: int) -> str:
     sizes = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
     name, size = next(((n, s) for n, s in sizes if seconds >= s and (seconds / s).is_integer()), sizes[-1])
     return f"{seconds / size:g} {name}{'' if seconds == size else 's'}"
+
+
+def shown_moment(moment: np.datetime64) -> str:
+    """A time for people: "2024-01-31 06:00:00", or the date where it is midnight."""
+    return str(moment.astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")

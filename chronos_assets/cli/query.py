@@ -12,6 +12,7 @@ import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, make_flag, open_group, settings_for
 from chronos_assets.store_layout import FORECAST_KEY, history_key
+from chronos_assets.timeseries.dataset.series_keys import series_name
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -90,7 +91,7 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
         weights = dict(zip(predictor.members, found.tolist(), strict=True))
         others = "those of all items" if predictor.weights_of(key) is predictor.weights else "those of its segment"
         changed = ", changed by what its history looks like" if key in traits else ""
-        print(f"{' / '.join(key)}, weights of its own{changed}:" if keys else f"weights, {others}{changed}:")
+        print(f"{series_name(key)}, weights of its own{changed}:" if keys else f"weights, {others}{changed}:")
         for name, weight in by_weight(weights):
             if weight > 0:
                 print(f"  {name:<22}{weight:>7.1%}  {member_in_words(name)}")

@@ -46,10 +46,11 @@ def related(store: Store, series: ItemSeries) -> Related | None:
         DatasetError: they can't be read.
     """
     from chronos_assets.timeseries.dataset.related import RelatedManifest
-    from chronos_assets.timeseries.dataset.shards import MANIFEST, shard_number
+    from chronos_assets.timeseries.dataset.shards import shard_number
+    from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
     try:
-        manifest = RelatedManifest.from_json(store.read(RELATED_KEY, MANIFEST))
+        manifest = RelatedManifest.from_json(store.read(RELATED_KEY, DATASET_MANIFEST))
     except FileNotFoundError:
         return None
     key = series.key

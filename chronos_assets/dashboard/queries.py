@@ -19,6 +19,7 @@ import pandas as pd
 
 from chronos_assets.platforms.tables import FIX, SqlTables, TablesError
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 
 LISTED = 500  # items of a ranking that are fetched
@@ -58,7 +59,7 @@ class ItemSeries:
     @property
     def name(self) -> str:
         """For people."""
-        return " / ".join([self.item, *(value for _, value in self.dimensions)])
+        return series_name([self.item, *(value for _, value in self.dimensions)])
 
     @property
     def key(self) -> dict[str, str]:

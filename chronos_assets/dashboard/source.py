@@ -132,10 +132,11 @@ class StoreSource:
         Raises:
             DatasetError: it can't be read.
         """
-        from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+        from chronos_assets.timeseries.dataset.shards import Manifest
+        from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
         try:
-            return Manifest.from_json(self.group.store.read(DATASET_KEY, MANIFEST))
+            return Manifest.from_json(self.group.store.read(DATASET_KEY, DATASET_MANIFEST))
         except FileNotFoundError:
             return None
 

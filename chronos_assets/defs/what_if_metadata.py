@@ -10,6 +10,7 @@ from chronos_assets.defs.metadata import Metadata, job, rounded, table
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.what_if import WhatIfForecast
 from chronos_assets.store_layout import scenario_key
+from chronos_assets.timeseries.dataset.series_keys import series_name
 
 _BARS = 8  # items drawn
 _WIDTH = 16  # characters
@@ -33,7 +34,7 @@ def what_if(group: Group, made: WhatIfForecast) -> Metadata:
             {"series": "string", "baseline": "float", "what_if": "float", "difference": "float"},
             (
                 {
-                    "series": " / ".join(row["key"]),
+                    "series": series_name(row["key"]),
                     **{name: rounded(row[name]) for name in ("baseline", "what_if", "difference")},
                 }
                 for row in found.items
@@ -57,7 +58,7 @@ def _bars(items: list[dict[str, Any]]) -> str:
     lines = []
     for row in drawn:
         length = max(1, round(_WIDTH * abs(row["difference"]) / largest))
-        name = " / ".join(row["key"])[:24].replace("|", " ").replace("`", " ")
+        name = series_name(row["key"])[:24].replace("|", " ").replace("`", " ")
         lines.append(f"{name:<24} {row['difference']:>+11.4g} {'█' * length}")
     return "```\n" + "\n".join(lines) + "\n```"
 

@@ -17,6 +17,7 @@ from chronos_assets.pipeline.what_if import files_without_a_scenario, is_beside_
 from chronos_assets.planning.listing import described, kind_by_name
 from chronos_assets.platforms.notices import one_line
 from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY, scenario_key
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.forecast.checks import check_freshness
 
 MOST_NOTES = 20
@@ -54,7 +55,7 @@ def skipped_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[s
     reasons = "; ".join(f"{number:,} {reason}" for reason, number in manifest["skipped_reasons"].items())
     named = [tuple(skip["item"]) for skip in manifest["skipped"][:MOST_NAMED]]
     lasts = last_observations(state, named)
-    texts = [f"{' / '.join(key)} (last observed {lasts.get(key) or 'never'})" for key in named]
+    texts = [f"{series_name(key)} (last observed {lasts.get(key) or 'never'})" for key in named]
     more = manifest["skipped_count"] - len(named)
     return [("not forecast", reasons), ("", ", ".join([*texts, *([f"and {more:,} more"] if more else [])]))]
 

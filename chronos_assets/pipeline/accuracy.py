@@ -27,10 +27,10 @@ from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
-from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.manifests import MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
     AccuracyReport,

@@ -19,10 +19,10 @@ from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.store_layout import explanations_key, history_key
 from chronos_assets.system import write_json
+from chronos_assets.timeseries.manifests import MANIFEST
 
 EXPLANATIONS = "explanations.parquet"
 

@@ -21,9 +21,9 @@ from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 from chronos_assets.system import document_digest, write_json
+from chronos_assets.timeseries.manifests import MANIFEST
 from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow, write_backtest_export
 from chronos_assets.timeseries.scoring.service_documents import (
     ScoredWindow,

@@ -39,13 +39,15 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window, WindowRange, window_for_key, window_of
 from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
-from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.predictors.predictor import PREDICTOR_FILE
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.system import file_digest, write_json
 from chronos_assets.timeseries.dataset.filling import context_as_of
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shards import iter_series
 from chronos_assets.timeseries.forecast.files import MAX_NAMED, PartsError, merge_forecast_parts, merge_messages
+from chronos_assets.timeseries.manifests import MANIFEST
 
 # Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
 AHEAD_TAG = "chronos/ahead"
@@ -267,7 +269,7 @@ def _counted(manifest: Mapping[str, Any]) -> dict[str, Any]:
     if "cold_start" not in manifest:
         return {}
     named = [
-        {"item": " / ".join(row["item"]), "key": row["item"], "reason": row["reason"]}
+        {"item": series_name(row["item"]), "key": row["item"], "reason": row["reason"]}
         for row in manifest["skipped"][:MAX_NAMED]
     ]
     return {"series": manifest["series"], "skipped_count": manifest["skipped_count"], "skipped": named}

@@ -15,13 +15,14 @@ from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
-from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
 from chronos_assets.store_layout import levels_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shards import shard_files
 from chronos_assets.timeseries.forecast.files import WindowFolder
+from chronos_assets.timeseries.manifests import MANIFEST
 
 
 def check_levels(state: GroupState) -> None:

@@ -24,7 +24,6 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState, Setup
 from chronos_assets.platforms.jobs import JobRequest, job_name
-from chronos_assets.platforms.store import MANIFEST
 from chronos_assets.predictors.predictor import BASE_FOLDER, PREDICTOR_FILE, Predictor
 from chronos_assets.store_layout import (
     DATASET_KEY,
@@ -36,6 +35,7 @@ from chronos_assets.store_layout import (
     members_key,
 )
 from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys, series_traits
+from chronos_assets.timeseries.manifests import MANIFEST
 
 
 def learned_before(state: GroupState, context: dg.AssetExecutionContext, parameters: Mapping[str, Any]) -> str | None:

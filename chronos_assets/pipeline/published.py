@@ -15,8 +15,9 @@ from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
-from chronos_assets.platforms.store import MANIFEST, manifest_of
+from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, history_key
+from chronos_assets.timeseries.manifests import MANIFEST
 
 
 def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

@@ -31,6 +31,7 @@ from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.store_layout import FORECAST_KEY, RELATED_KEY, history_key, scenario_key
 from chronos_assets.system import text_digest
+from chronos_assets.timeseries.dataset.series_keys import series_name
 
 ZERO_SHOT = "zero-shot"
 # Observations of the golden request, and of an endpoint's sample forecast: enough for a week of hours.
@@ -107,7 +108,7 @@ def golden_request(state: GroupState) -> dict[str, Any]:
         series = first_series(state)
         # Up to its last observation: a server refuses a context of which nothing is known.
         end = np.flatnonzero(np.isfinite(series.target))[-1] + 1
-        item, target = " / ".join(series.key), series.target[max(0, end - GOLDEN_CONTEXT) : end]
+        item, target = series_name(series.key), series.target[max(0, end - GOLDEN_CONTEXT) : end]
     values = [float(value) if np.isfinite(value) else None for value in target]
     return {"inputs": [{"item_id": item, "target": values}], "parameters": serving_parameters(setup)}
 
@@ -325,7 +326,7 @@ def compare_endpoint(state: GroupState) -> EndpointComparison:
     beside, frequency = _read_beside(state, manifest, contexts)
     request = {
         "inputs": [
-            {"item_id": " / ".join(key), "target": _json_values(contexts[key]), **beside.get(key, {})}
+            {"item_id": series_name(key), "target": _json_values(contexts[key]), **beside.get(key, {})}
             for key in published
         ],
         "parameters": {

@@ -44,7 +44,8 @@ from chronos_assets.store_layout import (
 )
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.sampling import Sample
@@ -339,7 +340,7 @@ def no_train_files(group: Group) -> StepError:
 def _published(group: Group, key: str, parse: Callable[[bytes], M]) -> M | None:
     """What the manifest of a published folder says; None if nothing is published there."""
     try:
-        text = group.store.read(key, MANIFEST)
+        text = group.store.read(key, DATASET_MANIFEST)
     except FileNotFoundError:
         return None
     return parse(text)

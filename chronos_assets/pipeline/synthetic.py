@@ -18,6 +18,7 @@ from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import SYNTHETIC_KEY
+from chronos_assets.timeseries.manifests import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def make_synthetic(state: GroupState, context: dg.AssetExecutionContext) -> Synt
         outputs=("synthetic",),
     )
     with group.jobs.run(context, request) as result:
-        manifest = json.loads((result.outputs["synthetic"] / "manifest.json").read_bytes())
+        manifest = json.loads((result.outputs["synthetic"] / MANIFEST).read_bytes())
         group.store.publish(SYNTHETIC_KEY, result.outputs["synthetic"])
     message: Mapping[str, Any] = next((item["synthetic"] for item in result.messages if "synthetic" in item), {})
     return Synthetic(manifest, message, result.seconds, result.facts)
@@ -59,7 +60,7 @@ def synthetic_parameters(training: TrainingParams) -> dict[str, Any]:
 
 def synthetic_manifest(group: Group) -> dict[str, Any] | None:
     """Manifest of the synthetic dataset; None if there is none, or a damaged one."""
-    manifest = group.read_json(f"{SYNTHETIC_KEY}/manifest.json")
+    manifest = group.read_json(f"{SYNTHETIC_KEY}/{MANIFEST}")
     return manifest if manifest is not None and manifest.keys() >= {"data_version", "files", "parameters"} else None
 
 

@@ -32,7 +32,7 @@ from chronos_assets.pipeline.staging import memory_limit_named, staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.platforms.jobs import job_name
-from chronos_assets.platforms.store import MANIFEST, ObjectInfo, manifest_of
+from chronos_assets.platforms.store import ObjectInfo, manifest_of
 from chronos_assets.predictors.scenario import (
     ITEM,
     TIMESTAMP,
@@ -45,6 +45,7 @@ from chronos_assets.predictors.scenario import (
 from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.forecast.what_if import PARQUET, WhatIfComparison, write_what_if
+from chronos_assets.timeseries.manifests import MANIFEST
 
 SCENARIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.manifests import MANIFEST
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
-# What a published folder says of itself, see `Store.manifests`; that of a dataset is `timeseries.dataset.shards.MANIFEST`.
-MANIFEST = "manifest.json"
 
 
 class StoreError(ChronosAssetsError):

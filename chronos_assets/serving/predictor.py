@@ -32,8 +32,7 @@ from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.serving.schema import Call, InvocationError, Prediction, SeriesInput, shown_key, shown_value
 from chronos_assets.timeseries.arrays import Floats
-
-KEY_SEPARATOR = " / "  # between the item id and the dimensions of a series, in an item_id
+from chronos_assets.timeseries.dataset.series_keys import KEY_SEPARATOR, series_name
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class BatchPredictor:
         if self._beside.holidays is None and regression is not None and regression.countries:
             self._beside = replace(self._beside, holidays=HolidayCalendar(regression.countries))
         own = ensemble.predictor.items if ensemble is not None else ()
-        self._own = {KEY_SEPARATOR.join(key): key for key in own}
+        self._own = {series_name(key): key for key in own}
         self._forecaster: Forecaster | Ensemble = ensemble or Forecaster(
             model,
             description.block_length,

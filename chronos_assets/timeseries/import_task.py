@@ -42,8 +42,9 @@ from chronos_assets.timeseries.dataset.related_importing import import_related
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets.timeseries.dataset.resources import Progress, Resources, no_progress
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 PROGRESS_SECONDS = 3.0
 
@@ -237,7 +238,7 @@ def _import_target(
     if not notes:
         return made
     manifest = replace(made.manifest, notes=(*notes, *made.manifest.notes))
-    (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    (output / DATASET_MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return replace(made, manifest=manifest)
 
 

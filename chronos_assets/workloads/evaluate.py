@@ -56,7 +56,7 @@ from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, Win
 from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
-from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.dataset.series_keys import Key, series_name
 from chronos_assets.timeseries.dataset.shards import seeded_digest
 from chronos_assets.timeseries.scoring.baselines import (
     MAX_TRIED_SERIES,
@@ -177,7 +177,7 @@ class _Evaluation:
         keys = {key for _, key, _ in chosen}
         if len(keys) < len(chosen):
             twice = next(key for (_, key, _), (_, other, _) in pairwise(chosen) if key == other)
-            raise WorkloadError(f"series {' / '.join(twice)} occurs twice: give each its own item_id")
+            raise WorkloadError(f"series {series_name(twice)} occurs twice: give each its own item_id")
         return keys, available, sum(windows for _, _, windows in chosen)
 
     def _is_zero_shot(self, name: str) -> bool:
@@ -319,7 +319,7 @@ def _named(rows: Sequence[tuple[Key, int]], failed: Mapping[int, str]) -> dict[s
     return {
         "reasons": dict(sorted(Counter(failed.values()).items())),
         "first": [
-            {"item": " / ".join(rows[place][0]), "window": rows[place][1], "reason": failed[place]}
+            {"item": series_name(rows[place][0]), "window": rows[place][1], "reason": failed[place]}
             for place in places[:MAX_NAMED]
         ],
     }

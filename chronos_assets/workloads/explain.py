@@ -55,6 +55,7 @@ from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
 from chronos_assets.timeseries.formulas import harmless
+from chronos_assets.timeseries.manifests import MANIFEST
 
 _BATCH = 256  # series written at once
 
@@ -199,7 +200,7 @@ class _Explanation:
             "dimensions": list(self.request.dimensions),
             "covariates_digest": self.request.covariates_digest,
         }
-        write_json(output / "manifest.json", document, sort_keys=True)
+        write_json(output / MANIFEST, document, sort_keys=True)
         self.reporter.message({"explanation": document})
 
     def _batches(self, shards: Sequence[Path], forecasts: dict[Key, Floats]) -> Iterator[list[_Series]]:

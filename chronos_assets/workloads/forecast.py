@@ -103,7 +103,7 @@ from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.related import RelatedSeries
-from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.dataset.series_keys import Key, series_name
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
@@ -377,7 +377,7 @@ class _ForecastJob:
                 continue
             if cut > len(series.target) or series.timestamps[cut - 1] != window.context_end:
                 raise WorkloadError(
-                    f"series {' / '.join(series.key)} is not regular up to {window.context_end}: "
+                    f"series {series_name(series.key)} is not regular up to {window.context_end}: "
                     "materialize target_time_series again"
                 )
             known = int(np.searchsorted(observed, cut))
@@ -476,7 +476,7 @@ class _ForecastJob:
                 "window": window.key,
                 "series": tally.series,
                 "skipped": [
-                    {"item": " / ".join(row["item"]), "key": row["item"], "reason": row["reason"]} for row in named
+                    {"item": series_name(row["item"]), "key": row["item"], "reason": row["reason"]} for row in named
                 ],
                 "sparks": [example for _, example in tally.examples],
                 "seconds": round((time.monotonic() - self.started) / len(self.windows), 3),

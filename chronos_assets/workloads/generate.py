@@ -51,6 +51,7 @@ from chronos_assets.kernelsynth.expressions import Expression
 from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
 from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, write_arrow
+from chronos_assets.timeseries.manifests import MANIFEST
 
 SPLITS = ("train", "validation", "test")
 """In the order of the streams of random numbers that they are drawn from."""
@@ -151,7 +152,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
             write_arrow(_file(folder, split), _entries(split, request, series, progress))
     manifest = _manifest(folder, request)
     text = json.dumps(manifest, indent=2, sort_keys=True)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     seconds = time.monotonic() - started
     reporter.message(
         {

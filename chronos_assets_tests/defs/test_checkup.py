@@ -14,7 +14,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.checkup import Finding
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, RELATED_KEY
-from chronos_assets.timeseries.dataset.shards import MANIFEST
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets_tests.defs.line import PARAMS
 from chronos_assets_tests.timeseries.builders import (
     MadeRelated,
@@ -90,10 +90,10 @@ def test_what_ends_early_or_covers_too_few_is_counted(tmp_path: Path) -> None:
         staged, shop.store.snapshot(DATASET_KEY), [MadeRelated(("a",), "2024-01-01", {"price": [1.0] * 30})]
     )
     text = replace(made, uncovered=2, items_without_future={"price": 1}).to_json()
-    (staged / MANIFEST).write_text(text)
+    (staged / DATASET_MANIFEST).write_text(text)
     shop.store.publish(RELATED_KEY, staged)
     items = make_metadata(staged, {"a": {"brand": "x"}, "d": {"brand": "y"}})
-    (staged / MANIFEST).write_text(replace(items, uncovered=2, newcomers=1).to_json())
+    (staged / DATASET_MANIFEST).write_text(replace(items, uncovered=2, newcomers=1).to_json())
     shop.store.publish(METADATA_KEY, staged)
     assert said(examine(shop)) == [
         ("related time series", "warning", "2 of 3 series have no related values"),

@@ -18,7 +18,7 @@ from chronos_assets.platforms.notices import Notice, NoticeError
 from chronos_assets.platforms.registry import Registry
 from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import DATASET_KEY
-from chronos_assets.timeseries.dataset.shards import MANIFEST
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -303,5 +303,5 @@ def test_a_tick_reads_params_manifest_and_registry_once(line: Line, sensor: str)
     vars(line.group).update(store=store, registry=registry)
     daemon.tick(sensor)
     assert store.reads["params.json"] == 1
-    assert store.reads[f"{DATASET_KEY}/{MANIFEST}"] == 1
+    assert store.reads[f"{DATASET_KEY}/{DATASET_MANIFEST}"] == 1
     assert registry.listings == (1 if sensor == "new_data_sensor" else 0)

@@ -19,7 +19,8 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.timeseries.dataset import importing
-from chronos_assets.timeseries.dataset.shards import MANIFEST, read_manifest
+from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
@@ -61,7 +62,7 @@ class SharingJobs:
             }
             workspace = processing_root(root, request.parameters, others)
             (workspace.inputs / "dataset").mkdir()
-            for file in (MANIFEST, *share, *tails):
+            for file in (DATASET_MANIFEST, *share, *tails):
                 (workspace.inputs / "dataset" / file).symlink_to(dataset / file)
             (root / "config").mkdir()
             hosts = {"current_host": name, "hosts": names}

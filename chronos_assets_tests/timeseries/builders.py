@@ -28,7 +28,8 @@ from chronos_assets.timeseries.dataset.related import (
     write_item_metadata,
     write_related_file,
 )
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, read_manifest, shard_name, shard_number
+from chronos_assets.timeseries.dataset.shards import Manifest, Shard, read_manifest, shard_name, shard_number
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 Key = tuple[str, ...]
 
@@ -120,7 +121,7 @@ def write_dataset(
         n_shards=shards,
         shards=tuple(described),
     )
-    (folder / MANIFEST).write_text(manifest.to_json())
+    (folder / DATASET_MANIFEST).write_text(manifest.to_json())
     return folder
 
 
@@ -241,7 +242,7 @@ def _write_related(
         rows=sum(shard.rows for shard in shards),
         series=sum(shard.series for shard in shards),
     )
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    (folder / DATASET_MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 

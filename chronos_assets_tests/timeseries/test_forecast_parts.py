@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from chronos_assets.timeseries.dataset.shards import shard_number
 from chronos_assets.timeseries.forecast import files
 from chronos_assets.timeseries.forecast.files import (
-    MANIFEST,
     MAX_NAMED,
     ForecastLayout,
     PartsError,
@@ -24,6 +23,7 @@ from chronos_assets.timeseries.forecast.files import (
     skipped_table,
     write_window,
 )
+from chronos_assets.timeseries.manifests import MANIFEST
 
 LAYOUT = ForecastLayout(("store",), ("mean", "p10"), 3)
 PERIODS = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "datetime64[us]")

@@ -16,8 +16,9 @@ import pytest
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, read_manifest
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
 from chronos_assets.timeseries.scoring.checks import check_accuracy
 from chronos_assets_tests.timeseries.builders import (
@@ -69,7 +70,7 @@ def update(dataset: Path, shard: int, **changes: Any) -> None:
     manifest = read_manifest(dataset)
     shards = list(manifest.shards)
     shards[shard] = dataclasses.replace(shards[shard], **changes)
-    (dataset / MANIFEST).write_text(dataclasses.replace(manifest, shards=tuple(shards)).to_json())
+    (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, shards=tuple(shards)).to_json())
 
 
 def with_column(name: str, change: Any) -> Any:
@@ -162,9 +163,9 @@ def test_totals_of_the_manifest_and_the_parameters_are_compared_too(tmp_path: Pa
     params = make_params()
     dataset = write_dataset(tmp_path, params, series_of("a"), shards=1)
     manifest = read_manifest(dataset)
-    (dataset / MANIFEST).write_text(dataclasses.replace(manifest, observed=3).to_json())
+    (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, observed=3).to_json())
     check_failed(check_dataset(DatasetFolder(dataset), params), "error", "wrong observed")
-    (dataset / MANIFEST).write_text(dataclasses.replace(manifest, frequency="D").to_json())
+    (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, frequency="D").to_json())
     check_failed(check_dataset(DatasetFolder(dataset), params), "error", "other frequency")
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from chronos_assets.timeseries.dataset.shards import (
     HASHES,
-    MANIFEST,
     DatasetError,
     Manifest,
     Shard,
@@ -20,6 +19,7 @@ from chronos_assets.timeseries.dataset.shards import (
     read_manifest,
     shard_number,
 )
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 HOUR = np.timedelta64(3_600_000_000, "us")
 FIRST = np.datetime64("2024-01-01T00", "us")
@@ -112,7 +112,7 @@ class TestManifest:
             Manifest.from_json(json.dumps(document))
 
     def test_shards_are_those_it_names(self, tmp_path):
-        (tmp_path / MANIFEST).write_text(manifest_of().to_json())
+        (tmp_path / DATASET_MANIFEST).write_text(manifest_of().to_json())
         (tmp_path / "part-00009.parquet").touch()
         assert list_shards(tmp_path) == [tmp_path / "part-00002.parquet"]
 

@@ -22,8 +22,9 @@ from chronos_assets.predictors import learning
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.traits import TraitEffects
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, list_shards
+from chronos_assets.timeseries.dataset.shards import DatasetError, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.workloads import forecast
 from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
@@ -252,7 +253,7 @@ def run_one_of(
     """Run as one of several instances, with its share of the dataset."""
     share = root / f"data-{number}"
     share.mkdir(parents=True)
-    (share / MANIFEST).symlink_to(dataset / MANIFEST)
+    (share / DATASET_MANIFEST).symlink_to(dataset / DATASET_MANIFEST)
     for shard in list_shards(dataset)[number::instances]:
         (share / shard.name).symlink_to(shard)
     hosts = [f"algo-{host + 1}" for host in range(instances)]

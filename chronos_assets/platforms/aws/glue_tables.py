@@ -47,7 +47,8 @@ from chronos_assets.platforms.tables import (
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"
@@ -107,7 +108,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     made_for = [*history, *scored]
     hourly = any(":" in key for key in made_for)  # some may be, of a store whose cadence was changed
     try:
-        dataset = Manifest.from_json(store.read(DATASET_KEY, MANIFEST))
+        dataset = Manifest.from_json(store.read(DATASET_KEY, DATASET_MANIFEST))
         shards, dimensions = store.snapshot_uri(DATASET_KEY), dataset.dimensions
     except FileNotFoundError:
         shards, dimensions = f"{store.url}/{DATASET_KEY}/none/", params.dimensions

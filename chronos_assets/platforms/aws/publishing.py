@@ -49,8 +49,9 @@ from chronos_assets.platforms.aws.pointers import (
     version_key,
 )
 from chronos_assets.platforms.folder_files import names_digest, plain_files
-from chronos_assets.platforms.store import MANIFEST, ObjectInfo, PublishError, check_key, naive
+from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key, naive
 from chronos_assets.system import file_digest
+from chronos_assets.timeseries.manifests import MANIFEST
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)

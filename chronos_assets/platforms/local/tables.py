@@ -62,8 +62,9 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
     text_literal,
 )
-from chronos_assets.timeseries.dataset.shards import MANIFEST, list_files
+from chronos_assets.timeseries.dataset.shards import list_files
 from chronos_assets.timeseries.forecast.query import query_forecast
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
 _LAYOUT = 7
@@ -166,7 +167,7 @@ class _Inputs:
     @classmethod
     def find(cls, store: Store, params: ForecastParams) -> _Inputs:
         dataset = current(store.local_path(DATASET_KEY))
-        shards = tuple(list_files(dataset)) if (dataset / MANIFEST).exists() else ()
+        shards = tuple(list_files(dataset)) if (dataset / DATASET_MANIFEST).exists() else ()
         shown = current(store.local_path("forecast")) / "forecast.parquet"
         forecast = shown if shown.exists() else None
         partitions = {

@@ -204,7 +204,7 @@ def _nothing() -> Columns:
 def columns_of(cells: Cells, codes: Integers, without: Integers | None = None, names: Sequence[str] = ()) -> Columns:
     """(m,) series, ordinals, values and the columns `names` of cells, but those of the periods `without`."""
     series = np.repeat(codes, cells.counts)
-    ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
+    ordinals = cells.ordinals
     columns = (series, ordinals, cells.values, *(getattr(cells, name) for name in names))
     if without is None or not len(ordinals):
         return columns

@@ -13,8 +13,8 @@ from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.system import file_digest
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shards import (
-    MANIFEST,
     DatasetError,
     Manifest,
     Series,
@@ -24,6 +24,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     shard_number,
 )
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 # --- dataset ----------------------------------------------------------------------------------------------------------
 
@@ -49,7 +50,7 @@ def check_dataset(dataset: ShardSource, params: ForecastParams) -> CheckOutcome:
             passed=False,
             severity="error",
             description=f"The dataset can't be read: {error}",
-            failing_rows=(_dataset_row(MANIFEST, None, "unreadable", str(error)),),
+            failing_rows=(_dataset_row(DATASET_MANIFEST, None, "unreadable", str(error)),),
             failing=1,
             fix=_DATASET_FIX,
         )
@@ -62,7 +63,9 @@ def check_dataset(dataset: ShardSource, params: ForecastParams) -> CheckOutcome:
             problems.add(row)
     for name, expected in (("series", manifest.series), ("rows", manifest.rows), ("observed", manifest.observed)):
         if not problems.count and totals[name] != expected:
-            problems.add(_dataset_row(MANIFEST, None, f"wrong {name}", f"{expected}, but there are {totals[name]}"))
+            problems.add(
+                _dataset_row(DATASET_MANIFEST, None, f"wrong {name}", f"{expected}, but there are {totals[name]}")
+            )
     numbers = {"shards": len(manifest.shards), **{name: totals[name] for name in ("series", "rows", "observed")}}
     if problems.count:
         return problems.outcome(
@@ -109,7 +112,7 @@ class _Problems:
 
 
 def _dataset_row(file: str, key: Sequence[str] | None, problem: str, detail: str) -> Row:
-    return {"file": file, "series": "" if key is None else " / ".join(key), "problem": problem, "detail": detail}
+    return {"file": file, "series": "" if key is None else series_name(key), "problem": problem, "detail": detail}
 
 
 def _manifest_problems(manifest: Manifest, params: ForecastParams) -> Iterator[Row]:
@@ -119,7 +122,7 @@ def _manifest_problems(manifest: Manifest, params: ForecastParams) -> Iterator[R
         ("dimensions", list(manifest.dimensions), list(params.dimensions)),
     ):
         if found != wanted:
-            yield _dataset_row(MANIFEST, None, f"other {name}", f"{found}, but params.json says {wanted}")
+            yield _dataset_row(DATASET_MANIFEST, None, f"other {name}", f"{found}, but params.json says {wanted}")
 
 
 def _shard_problems(
@@ -170,7 +173,7 @@ def _series_problems(
 ) -> Iterator[tuple[str, str]]:
     """(problem, detail) of one series; `before` is the key of the series before it in the shard."""
     if before is not None and series.key <= before:
-        yield "not sorted", f"it comes after {' / '.join(before)}, or twice"
+        yield "not sorted", f"it comes after {series_name(before)}, or twice"
     home = shard_name(shard_number(series.key, manifest.n_shards))
     if home != shard.name:
         yield "wrong shard", f"it belongs into {home}"

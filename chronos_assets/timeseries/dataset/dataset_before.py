@@ -30,7 +30,8 @@ from chronos_assets.timeseries.dataset.import_memory import (
 from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
-from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, Manifest, Shard, shard_name, tail_name
+from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, shard_name, tail_name
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 
 class FullImportNeededError(ChronosAssetsError):
@@ -169,7 +170,7 @@ class DatasetBefore:
         """
         files = before.dataset()
         try:
-            manifest = Manifest.from_json(files.read(MANIFEST))
+            manifest = Manifest.from_json(files.read(DATASET_MANIFEST))
         except OSError as error:
             raise FullImportNeededError(f"there is no dataset that can be read ({error})") from error
         if memory.dataset != dataset_digest(manifest):

@@ -20,6 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.timeseries.manifests import MANIFEST
 
 ROWS_PER_BATCH = 1024
 """Rows that are held at once; GluonTS's number."""
@@ -40,7 +41,7 @@ def read_data_version(folder: Path) -> str | None:
     Raises:
         ArrowFileError: the manifest can't be read, or has no version.
     """
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     try:
         return str(json.loads(manifest.read_bytes())["data_version"]) if manifest.exists() else None
     except (ValueError, KeyError, TypeError) as error:

@@ -76,6 +76,16 @@ class Cells:
         last[some] = self.first[some] + self.offsets[np.cumsum(self.counts)[some] - 1]
         return last
 
+    @property
+    def series(self) -> Integers:
+        """(m,) the row of each cell's series among the keys."""
+        return np.repeat(np.arange(len(self.first)), self.counts)
+
+    @property
+    def ordinals(self) -> Integers:
+        """(m,) the period of each cell."""
+        return np.repeat(self.first, self.counts) + self.offsets
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -328,11 +338,11 @@ def _without_repeats(codes: Integers, instants: Integers, values: Floats, rule: 
 
 def drop_periods(cells: Cells, ordinals: Sequence[int]) -> Cells:
     """The cells of all other periods; a series that has no other is kept without any."""
-    numbers = np.repeat(cells.first, cells.counts) + cells.offsets
+    numbers = cells.ordinals
     kept = ~np.isin(numbers, np.array(ordinals, dtype=np.int64))
     if kept.all():
         return cells
-    series = np.repeat(np.arange(len(cells.first)), cells.counts)[kept]
+    series = cells.series[kept]
     counts = np.bincount(series, minlength=len(cells.first))
     first = cells.first.copy()
     first[counts > 0] = numbers[kept][np.flatnonzero(_changes(series))]

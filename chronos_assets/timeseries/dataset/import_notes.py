@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
@@ -85,7 +86,7 @@ def import_notes(
     if early > empty:
         end = params.grid.iso(summary.last)
         named = [
-            f"{key} on {_shown(params.grid.instant(last))}"
+            f"{key} on {shown_moment(params.grid.instant(last))}"
             for last, key in summary.earliest
             if last < summary.last - params.horizon
         ]
@@ -161,20 +162,14 @@ def unfinished_notes(grid: Grid, periods: Extents, dropped: Sequence[int], count
         last = end - np.timedelta64(int(periods.tail[place]), "us")
         if place:
             yield (
-                f"the last period, {_shown(start)}, is left out: its rows end at {_shown(last)}, before the period "
-                f"does at {_shown(end)}"
+                f"the last period, {shown_moment(start)}, is left out: its rows end at {shown_moment(last)}, before the period "
+                f"does at {shown_moment(end)}"
             )
         else:
-            yield f"the first period, {_shown(start)}, is left out: its rows begin at {_shown(first)}"
+            yield f"the first period, {shown_moment(start)}, is left out: its rows begin at {shown_moment(first)}"
     if counts.cut:
         yield (
             f"series whose own rows end, or begin, within a period that others may fill: {counts.cut}; the period is "
             "left out of them"
         )
     yield from counts.thin.notes(grid)
-
-
-def _shown(moment: np.datetime64) -> str:
-    """A time for people: a date where it is midnight."""
-    text = str(moment.astype("datetime64[s]"))
-    return text.removesuffix("T00:00:00").replace("T", " ")

@@ -61,11 +61,12 @@ from chronos_assets.timeseries.dataset.placing import InstantSample, Placing, mo
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.row_cells import RowCells, noted
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, rows_digest, split, write_shard
-from chronos_assets.timeseries.dataset.shards import HASHES, MANIFEST, WITH_TAILS, Manifest
+from chronos_assets.timeseries.dataset.shards import HASHES, WITH_TAILS, Manifest
 from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 # What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
 _BYTES_PER_ROW = 10
@@ -403,7 +404,7 @@ class ImportPasses:
             lag_seconds=None if self.step is not None or periods.several else periods.usual_lag / 1_000_000,
             snap_seconds=snap / 1_000_000,
         )
-        (output / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        (output / DATASET_MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         return manifest, reports
 
     def memory(

@@ -15,7 +15,8 @@ from typing import Generic, Protocol, Self, TypeVar
 from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
 from chronos_assets.timeseries.dataset.import_notes import FileReport
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Shard
+from chronos_assets.timeseries.dataset.shards import Shard
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 
 class _Noted(Protocol):
@@ -123,5 +124,5 @@ def import_into(
 
 
 def _clear(output: Path) -> None:
-    for path in [*output.glob("part-*.parquet"), *output.glob("tail-*.parquet"), output / MANIFEST]:
+    for path in [*output.glob("part-*.parquet"), *output.glob("tail-*.parquet"), output / DATASET_MANIFEST]:
         path.unlink(missing_ok=True)

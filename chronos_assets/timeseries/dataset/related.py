@@ -39,7 +39,6 @@ from chronos_assets.params.attributes import Filling
 from chronos_assets.system import document_digest, file_digest
 from chronos_assets.timeseries.dataset.series_keys import key_changes
 from chronos_assets.timeseries.dataset.shards import (
-    MANIFEST,
     ROW_GROUP,
     WITH_TAILS,
     DatasetError,
@@ -49,6 +48,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     tail_name,
 )
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -422,5 +422,5 @@ def write_item_metadata(folder: Path, table: pa.Table, **counts: Any) -> Metadat
     version = hashlib.sha256(json.dumps([asdict(attribute) for attribute in attributes]).encode())
     version.update((folder / ITEMS).read_bytes())
     manifest = MetadataManifest(version.hexdigest(), attributes, table.num_rows, **counts)
-    (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    (folder / DATASET_MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

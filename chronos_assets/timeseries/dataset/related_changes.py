@@ -29,7 +29,8 @@ from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rule_of
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest, Shard, shard_name, tail_name
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard, shard_name, tail_name
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 
 def read_source_changes(
@@ -115,7 +116,7 @@ class RelatedChanges:
         """
         memory, files = before.noted(RelatedMemory, recipe), before.dataset()
         try:
-            manifest = RelatedManifest.from_json(files.read(MANIFEST))
+            manifest = RelatedManifest.from_json(files.read(DATASET_MANIFEST))
         except (DatasetError, OSError) as error:
             raise FullImportNeededError(str(error)) from error
         if memory.version != manifest.data_version:

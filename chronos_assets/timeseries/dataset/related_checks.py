@@ -13,6 +13,7 @@ from chronos_assets.timeseries.dataset.related import (
     iter_related,
     read_item_metadata,
 )
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shards import Manifest, shard_number
 
 _FIX = """What is published is not what the import wrote, or it was made for another version of the dataset.
@@ -57,9 +58,9 @@ def _row_problems(folder: Path, manifest: RelatedManifest, dataset: Manifest) ->
         for one in iter_related(shard, manifest):
             rows, series = rows + len(one), series + 1
             if before is not None and one.key <= before:
-                yield {"what": " / ".join(one.key), "problem": "is not after the series before it"}
+                yield {"what": series_name(one.key), "problem": "is not after the series before it"}
             if shard_number(one.key, manifest.n_shards) != number:
-                yield {"what": " / ".join(one.key), "problem": f"does not belong to shard {number}"}
+                yield {"what": series_name(one.key), "problem": f"does not belong to shard {number}"}
             before = one.key
     if (rows, series) != (manifest.rows, manifest.series):
         yield {

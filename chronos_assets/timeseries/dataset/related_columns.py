@@ -144,9 +144,8 @@ class Extent:
 
 def series_ahead(cells: Cells, end: int, horizon: int) -> int:
     """How many series have a cell after the period `end`, up to `horizon`: a row dated years ahead supplies no future."""
-    ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
-    series = np.repeat(np.arange(len(cells.first)), cells.counts)
-    return len(np.unique(series[(ordinals > end) & (ordinals <= horizon)]))
+    ordinals = cells.ordinals
+    return len(np.unique(cells.series[(ordinals > end) & (ordinals <= horizon)]))
 
 
 def key_parts(source: CovariateSource, params: ForecastParams, dataset: Manifest) -> tuple[int, ...]:

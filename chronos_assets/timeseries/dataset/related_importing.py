@@ -36,7 +36,8 @@ from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 RelatedReport = ImportReport[RelatedManifest, RelatedMemory]
 
@@ -160,7 +161,7 @@ class _RelatedImport:
         for rows, own in zip(read, keys, strict=True):
             places |= rows.publish(self.rejected, own)
         made = writer.manifest(written, read)
-        (self.output / MANIFEST).write_text(made.to_json(), encoding="utf-8")
+        (self.output / DATASET_MANIFEST).write_text(made.to_json(), encoding="utf-8")
         obstacle = ""
         if any(column.is_fine for column in writer.columns):
             obstacle = "rows are finer than periods"

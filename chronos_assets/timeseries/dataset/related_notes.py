@@ -10,12 +10,13 @@ from datetime import datetime
 
 import numpy as np
 
+from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.repeats import Repeats
-from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.dataset.series_keys import Key, series_name
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 _NAMED = 3  # series in a sentence
@@ -127,10 +128,9 @@ def _shown(repeats: Repeats, texts: Sequence[str] | None) -> str:
         return ""
     values = (example.low, example.high)
     low, high = (f"{value:g}" for value in values) if texts is None else (repr(texts[int(each)]) for each in values)
-    when = str(np.datetime64(example.instant, "us").astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")
-    return f"{low} and {high} for {' / '.join(example.key)} at {when}"
+    return f"{low} and {high} for {series_name(example.key)} at {shown_moment(np.datetime64(example.instant, 'us'))}"
 
 
 def _named(keys: Sequence[Key]) -> str:
     """The first of some series, in quotes, which show blanks around a name."""
-    return ", ".join([*(repr(" / ".join(key)) for key in keys[:_NAMED]), *["…"] * (len(keys) > _NAMED)])
+    return ", ".join([*(repr(series_name(key)) for key in keys[:_NAMED]), *["…"] * (len(keys) > _NAMED)])

@@ -450,7 +450,7 @@ def _kind(column: RelatedColumn) -> Kind:
 
 def _divided(cells: Cells, start: int) -> tuple[Cells, Cells]:
     """The cells before a period, and the others; each of all series."""
-    ordinals = np.unique(np.repeat(cells.first, cells.counts) + cells.offsets)
+    ordinals = np.unique(cells.ordinals)
     early = ordinals < start
     return drop_periods(cells, ordinals[~early].tolist()), drop_periods(cells, ordinals[early].tolist())
 

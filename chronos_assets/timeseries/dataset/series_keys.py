@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Key = tuple[str, ...]
+KEY_SEPARATOR = " / "  # between the item and its dimensions, where a series has one name
+
+
+def series_name(key: Sequence[str]) -> str:
+    """The name of a series for people, and its `item_id` at the endpoint."""
+    return KEY_SEPARATOR.join(key)
 
 
 def key_list(keys: pa.Table) -> list[Key]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from chronos_assets.timeseries.dataset.shards import MANIFEST, DatasetError, Manifest, shard_name
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 
 class ShardFiles(Protocol):
@@ -63,7 +64,7 @@ def manifest_in(files: ShardFiles) -> Manifest:
         DatasetError: there is none, or it can't be read.
     """
     try:
-        return Manifest.from_json(files.read(MANIFEST))
+        return Manifest.from_json(files.read(DATASET_MANIFEST))
     except FileNotFoundError as error:
         raise DatasetError(f"there is no dataset ({error}): import the train files first") from error
 

@@ -107,8 +107,7 @@ def split(cells: Cells, form: ShardForm) -> list[FileRows]:
     if form.tail_from is None:
         return [FileRows.alone(cells, form.last)]
     start, count = form.tail_from, len(cells.first)
-    series = np.repeat(np.arange(count), cells.counts)
-    ordinals = np.repeat(cells.first, cells.counts) + cells.offsets
+    series, ordinals = cells.series, cells.ordinals
     late = ordinals >= start
     earlier = np.bincount(series[~late], minlength=count)
     old = np.flatnonzero(cells.first < start)

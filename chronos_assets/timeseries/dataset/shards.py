@@ -32,14 +32,13 @@ from pydantic import TypeAdapter
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.timeseries.dataset.series_keys import key_changes
+from chronos_assets.timeseries.dataset.series_keys import key_changes, series_name
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-# Hidden from engines that read the folder as a table; a forecast's is `manifest.json`, which people read.
-MANIFEST = "_manifest.json"
 HASHES = 1 << 16
 
 # Rows of a row group, at most: also what a reader holds at once.
@@ -134,7 +133,7 @@ class FolderManifest:
             DatasetError: where there is none, or it can't be read.
         """
         try:
-            return cls.from_json((folder / MANIFEST).read_bytes())
+            return cls.from_json((folder / DATASET_MANIFEST).read_bytes())
         except FileNotFoundError as error:
             raise DatasetError(f"{folder} holds no {cls.what}: import the {cls.source} first") from error
 
@@ -382,7 +381,9 @@ def _extended(series: Iterator[Series], tail: Iterator[Series], path: Path) -> I
         else:
             yield rest
     if begun is not None:
-        raise DatasetError(f"series {' / '.join(begun.key)} of {path} is not in its tail: import the train files again")
+        raise DatasetError(
+            f"series {series_name(begun.key)} of {path} is not in its tail: import the train files again"
+        )
 
 
 def _pieces(batch: Any, names: Sequence[str]) -> Iterator[Series]:

@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
+from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.timeseries.arrays import Booleans, Integers
+from chronos_assets.timeseries.dataset.series_keys import series_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,8 +263,7 @@ class Thin:
     def notes(self, grid: Grid) -> Iterator[str]:
         """What to tell the user."""
         if self.count:
-            start = str(grid.start(self.ordinal).astype("datetime64[s]")).removesuffix("T00:00:00").replace("T", " ")
-            series = " / ".join(self.key)
+            start, series = shown_moment(grid.instant(self.ordinal)), series_name(self.key)
             yield (
                 f"periods within series that lack rows, left out: {self.count:,}, such as {start} of {series} with "
                 f"{self.rows} rows for the usual {self.usual}: deliver the rest, or rows of 0 where nothing happened"

@@ -23,6 +23,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     parquet_rows,
     scratch_connection,
 )
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
 from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
@@ -303,7 +304,7 @@ def _failing(connection: DuckDBPyConnection, keys: Sequence[str]) -> tuple[dict[
     rows = tuple(
         {
             "problem": row[0],
-            "series": " / ".join(row[1 : len(keys) + 1]),
+            "series": series_name(row[1 : len(keys) + 1]),
             **dict(zip(names[len(keys) + 1 :], map(_shown, row[len(keys) + 1 :]), strict=True)),
         }
         for row in result.fetchall()

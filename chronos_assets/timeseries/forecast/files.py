@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.options import PRECISIONS
 from chronos_assets.system import write_json
-from chronos_assets.timeseries.dataset.series_keys import Key, key_list
+from chronos_assets.timeseries.dataset.series_keys import Key, key_list, series_name
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
+from chronos_assets.timeseries.manifests import MANIFEST
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +50,6 @@ LAST_OBSERVED = "last_observed.parquet"
 TRAITS = "traits"  # column
 SKIPPED = "skipped.parquet"
 COLD_STARTS = "cold_starts.parquet"
-MANIFEST = "manifest.json"
 
 MAX_NAMED = 20  # skipped series named in a message
 EXAMPLES = 3  # series drawn for each window
@@ -202,7 +202,7 @@ def _grouped(merged: Iterable[tuple[Key, Record]], size: int) -> Iterator[tuple[
     previous: Key = ()
     for key, record in merged:
         if key == previous:
-            raise PartsError(f"series {' / '.join(key)} was forecast twice: materialize target_time_series again")
+            raise PartsError(f"series {series_name(key)} was forecast twice: materialize target_time_series again")
         previous = key
         keys.append(key)
         records.append(record)

@@ -41,7 +41,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
 )
 from chronos_assets.timeseries.dataset.filling import fill
-from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.timeseries.dataset.series_keys import Key, series_name
 from chronos_assets.timeseries.dataset.shards import Series, ShardSource, iter_series
 from chronos_assets.timeseries.forecast.columns import quantile_columns, quantile_level
 from chronos_assets.timeseries.scoring.anomalies import Anomalies, find_anomalies
@@ -131,7 +131,7 @@ class AccuracyReport:
         found = self.anomalies
         return [
             {
-                "series": " / ".join(self.series[found.series[place]]),
+                "series": series_name(self.series[found.series[place]]),
                 "timestamp": str(self.timestamps[found.step[place]].astype("datetime64[s]")).removesuffix("T00:00:00"),
                 "actual": float(found.actual[place]),
                 "low": float(found.low[place]),

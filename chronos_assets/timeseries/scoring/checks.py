@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
+from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
@@ -70,7 +71,7 @@ def _worst_series(report: AccuracyReport, metric: str) -> tuple[int, tuple[Row, 
     value, naive = (each.take(order).measures()[metric].value for each in sums)
     rows = (
         {
-            "series": " / ".join(report.series[place]),
+            "series": series_name(report.series[place]),
             metric: _defined(value[rank]),
             f"{metric}_seasonal_naive": _defined(naive[rank]),
             "points": int(report.forecast.points[place]),
