@@ -37,7 +37,8 @@ from chronos_assets.params.reader import parse_params
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.store_layout import DATABASE_KEY
-from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard
+from chronos_assets.timeseries.dataset.shards import Manifest, Shard
+from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 HORIZON, AS_OFS, START = 28, 6, date(2024, 1, 1)
 METRICS = (
@@ -105,7 +106,7 @@ def make_store(root: Path, items: int, periods: int) -> float:
                 dataset / f"part-{shard:05d}.parquet",
             )
         last = START + timedelta(days=periods - 1)
-        (dataset / MANIFEST).write_text(
+        (dataset / DATASET_MANIFEST).write_text(
             Manifest(
                 data_version="benchmark", first=f"{START}T00:00:00", last=f"{last}T00:00:00", frequency="D", dimensions=(),
                 series=items, rows=items * periods, observed=items * periods, filled=0, missing=0, aggregated=0,

@@ -35,10 +35,11 @@ def make_dataset(series: int, hours: int) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from chronos_assets.timeseries.dataset.shards import MANIFEST, Manifest, Shard, shard_name
+    from chronos_assets.timeseries.dataset.shards import Manifest, Shard, shard_name
+    from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
     target = FOLDER / f"forecast-{series}x{hours}"
-    if (target / MANIFEST).exists():
+    if (target / DATASET_MANIFEST).exists():
         return target
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -79,7 +80,7 @@ def make_dataset(series: int, hours: int) -> Path:
         n_shards=len(shards),
         shards=tuple(shards),
     )
-    (target / MANIFEST).write_text(manifest.to_json())
+    (target / DATASET_MANIFEST).write_text(manifest.to_json())
     return target
 
 
