@@ -27,7 +27,7 @@ from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.band_widths import needed_widths
 
 BUCKETS = 3
-PRIOR_WINDOWS = 10.0  # windows that a factor of 1 counts as
+PRIOR_WINDOWS = 30.0  # windows that a factor of 1 counts as
 HISTORY_POWER = 4.0  # of the share of a series' history that a window knows, in how much it counts
 AGE_FACTOR = 0.7  # by which each earlier window of a series counts less
 _LEAST_SHARE = 0.05

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_assets.params.predictor import DEFAULT_METRIC, OptimizationMetric
+from chronos_assets.params.predictor import DEFAULT_METRIC, POOLED, OptimizationMetric
 from chronos_assets.predictors import selection
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
@@ -273,18 +273,20 @@ class _Backtest:
 
     def weights(self, rows: NDArray[np.intp], recipe: Recipe) -> Floats:
         """Pooled weights from some of the kept windows, within the budget."""
-        costs = _costs(self.names)
-        learned = selection.pooled_weights(
-            self.forecasts[:, rows],
-            self.actuals.take(rows),
-            recipe.metric,
-            prior_weights(self.names, seasonal=bool(recipe.seasons)),
-            penalties=COST_PENALTY * costs,
-            votes=votes(self.names),
-            items=self.items[self.kept[rows]],
-            seasonal=bool(recipe.seasons),
+        costs, seasonal = _costs(self.names), bool(recipe.seasons)
+        made, actuals, items = self.forecasts[:, rows], self.actuals.take(rows), self.items[self.kept[rows]]
+        prior = prior_weights(self.names, seasonal=seasonal)
+        penalties, fair = COST_PENALTY * costs, votes(self.names)
+        weights = selection.pooled_weights(
+            made, actuals, recipe.metric, prior, penalties, fair, items, seasonal=seasonal
         )
-        return selection.affordable(learned, costs, recipe.max_cost)
+        weights = selection.affordable(weights, costs, recipe.max_cost)
+        if POOLED not in self.names:
+            return weights
+        # The others are much alike, and so are their errors; it alone follows from what all series have in common.
+        place = self.names.index(POOLED)
+        more = selection.with_more_of(place, weights, made, actuals, recipe.metric, items, seasonal=seasonal)
+        return selection.affordable(more, costs, recipe.max_cost)
 
     def trait_effects(self, pooled: Floats, rows: NDArray[np.intp] | None = None) -> TraitEffects | None:
         """How weights follow from what a series looks like, by some of all windows; None where they are not to."""

@@ -33,7 +33,7 @@ from chronos_assets.timeseries.arrays import Floats
 PREDICTOR_FILE = "predictor.json"
 BASE_FOLDER = "base"
 FORMAT = 1  # of the file; a higher one is refused
-RECIPE_VERSION = 19  # counts up when a predictor learned from the same data would come out otherwise
+RECIPE_VERSION = 20  # counts up when a predictor learned from the same data would come out otherwise
 _DIGITS = 6
 # Weights add up to 1 except for the digits that the file has. They are not corrected when it is read: what is read again and
 # again would differ in the last bit each time, and `selection.combine` divides by the sum.

@@ -12,6 +12,10 @@ quantiles need. In that error windows of series without a season count by how ha
 member's error beside the series' usual step. Where all members are nearly right, being a little nearer is worth little. Weights
 are shrunk to the prior ones where windows are few.
 
+A member whose errors are its own adds more than its loss says, since the others average them out (Bates & Granger, Operational
+Research Quarterly 1969). That can be learned of one member, where weights that minimise the combination's loss grasp at noise:
+`with_more_of` mixes in as much of it as the combination is best with.
+
 **An item's weights** are the pooled ones tilted by how its own losses differ from the pooled ones. What of that difference is
 the item's own and what is chance follows from the data: the share of the variance between items that is left after the
 variance between windows of one item is taken off (an empirical Bayes estimate, normal and of one factor for all).
@@ -38,6 +42,9 @@ _LEAST_LOSS = 1e-12
 _LEAST_PRIOR = 1e-3  # so that a member that the prior doesn't know isn't ruled out
 _MOST_DIFFERENCE = 1.0
 _MOST_TIMES = 5.0  # a typical loss; one window must not decide
+_SHARES = (0.0, 0.1, 0.2, 0.3)  # that are tried of a member beside all others
+_CREDIT = 0.04  # by how much its loss is likely to be lower than in backtests: what forecasts was fitted to more than was tried
+_SHARE_PRIOR = 60.0  # windows that nothing should be mixed in counts as
 _HARDEST = 5.0  # times as much as the median window: what one counts at most
 
 
@@ -111,12 +118,7 @@ def pooled_weights(
     """
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
-    losses = member_losses(forecasts, actuals, metric)
-    parts = [(losses, 0.5), (_alike(losses), 0.5)]
-    if metric == DEFAULT_METRIC:
-        errors = member_losses(forecasts, actuals, "WAPE")
-        of_median = _alike(errors) * (1.0 if seasonal else _hardness(errors, actuals.scale))
-        parts = [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (of_median, MEDIAN_SHARE)]
+    parts = _parts(forecasts, actuals, metric, seasonal=seasonal)
     worth = 1.0 if penalties is None else 1 + penalties
     drawn = _resamples(np.arange(len(actuals)) if items is None else items)
     alone = np.mean([exponential_weights(worth * _pooled(parts, counts)) for counts in drawn], axis=0)
@@ -126,6 +128,58 @@ def pooled_weights(
     # In logarithms: what fails by far on a few windows gets nothing, however well it is thought of.
     shrunk = alone**trust * np.maximum(prior, _LEAST_PRIOR) ** (1 - trust)
     return pruned(shrunk / shrunk.sum())
+
+
+def with_more_of(
+    place: int,
+    weights: Floats,
+    forecasts: Floats,
+    actuals: Actuals,
+    metric: OptimizationMetric,
+    items: NDArray[np.intp],
+    *,
+    seasonal: bool = True,
+) -> Floats:
+    """The weights (M,) with as much of one member mixed in as the combination is best with.
+
+    Args:
+        place: of the member.
+        weights: (M,), summing to 1.
+        forecasts: (M, N, horizon, LEVELS).
+        actuals: of the N windows; with none, the weights are returned.
+        metric: to be lowered.
+        items: number of each window's item, (N,).
+        seasonal: whether series may have a season.
+    """
+    if not len(actuals) or not actuals.denominators(metric).sum() > 0:
+        return weights
+    combined = combine(forecasts, weights)
+    usable = np.isfinite(forecasts[place]).all(axis=(1, 2)) & np.isfinite(combined).all(axis=(1, 2))
+    if not usable.any():
+        return weights
+    rows = np.flatnonzero(usable)
+    apart = forecasts[place, rows] - combined[rows]
+    tried = np.stack([combined[rows] + share * apart for share in _SHARES])
+    parts = _parts(tried, actuals.take(rows), metric, seasonal=seasonal)
+    credit = 1 - _CREDIT * np.array(_SHARES)
+    best = [_SHARES[int((credit * _pooled(parts, counts)).argmin())] for counts in _resamples(items[rows])]
+    share = float(np.mean(best)) * len(rows) / (len(rows) + _SHARE_PRIOR)
+    mixed = (1 - share) * weights
+    mixed[place] += share
+    return pruned(mixed)
+
+
+def _parts(
+    forecasts: Floats, actuals: Actuals, metric: OptimizationMetric, *, seasonal: bool
+) -> list[tuple[Floats, float]]:
+    """Losses (M, N) that a member's pooled one is of, and their shares: see the module."""
+    losses = member_losses(forecasts, actuals, metric)
+    parts = [(losses, 0.5), (_alike(losses), 0.5)]
+    if metric != DEFAULT_METRIC:
+        return parts
+    errors = member_losses(forecasts, actuals, "WAPE")
+    of_median = _alike(errors) * (1.0 if seasonal else _hardness(errors, actuals.scale))
+    return [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (of_median, MEDIAN_SHARE)]
 
 
 def _typical(losses: Floats) -> Floats:

@@ -6,7 +6,7 @@ from chronos_assets.params.predictor import METRICS
 from chronos_assets.predictors.calibration import Calibration, calibrate, coverage, likeness
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN
-from chronos_assets.predictors.selection import affordable, combine, item_weights, pooled_weights
+from chronos_assets.predictors.selection import affordable, combine, item_weights, pooled_weights, with_more_of
 
 Z = np.array([-2.326, -1.645, -1.282, -0.842, -0.524, -0.253, 0, 0.253, 0.524, 0.842, 1.282, 1.645, 2.326])
 WQL = "AverageWeightedQuantileLoss"
@@ -91,6 +91,31 @@ def test_who_is_nearer_where_it_is_hard_counts_more_than_where_it_is_easy():
     for unknown in (actuals, Actuals(actuals.values, np.full(40, np.nan))):
         assert np.allclose(pooled_weights(made, unknown, WQL, even, items=alike, seasonal=False), 0.5)
     assert np.allclose(pooled_weights(made, usually, WQL, even, items=alike), 0.5)
+
+
+def test_a_member_is_mixed_in_as_far_as_its_errors_are_its_own():
+    actuals, rng = windows(400), np.random.default_rng(1)
+    items, alone = np.arange(400), np.array([1.0, 0.0])
+    shared, own = rng.normal(0, 1, (400, 6, 1)), rng.normal(0, 1.3, (400, 6, 1))
+    usual = normal(10, 1, actuals) + shared
+    for metric in METRICS:
+        other = with_more_of(1, alone, np.stack([usual, normal(10, 1, actuals) + own]), actuals, metric, items)
+        assert other[1] > 0.2
+        alike = np.stack([usual, normal(10, 1, actuals) + 1.3 * shared])
+        assert np.array_equal(with_more_of(1, alone, alike, actuals, metric, items), alone)
+
+
+def test_few_windows_mix_in_less_and_none_nothing():
+    actuals, rng = windows(400), np.random.default_rng(1)
+    made = np.stack([normal(10, 1, actuals) + rng.normal(0, 1, (400, 6, 1)) for _ in range(2)])
+    items, alone = np.arange(400), np.array([1.0, 0.0])
+    many, few, none = (
+        with_more_of(1, alone, made[:, :count], actuals.take(items[:count]), WQL, items[:count])[1]
+        for count in (400, 20, 0)
+    )
+    assert many > 2 * few > 0 == none
+    made[1, :, 0] = np.nan
+    assert np.array_equal(with_more_of(1, alone, made, actuals, WQL, items), alone)
 
 
 def test_items_that_differ_get_weights_of_their_own_and_noise_gets_none():
