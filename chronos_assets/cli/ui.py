@@ -13,6 +13,7 @@ from chronos_assets.cli import dashboard
 from chronos_assets.cli.common import DataOption, UsageError, dagster_home, open_group, settings_for
 from chronos_assets.cli.ports import check_port, free_port
 from chronos_assets.platforms.file_locks import lock_file
+from chronos_assets.store_layout import TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.settings import Settings
@@ -39,6 +40,8 @@ def ui(
     home = dagster_home(settings).resolve()
     store = store_folder(settings.store)
     home.mkdir(parents=True, exist_ok=True)
+    if store is not None:
+        (store / TRAIN_KEY).mkdir(exist_ok=True)  # where files are dropped: `cp` makes no folder
     _take_store(home / ".ui.lock", port)
     check_port(port, f"make ui PORT={port + 1 if port < 65535 else 3000}")
     with open_instance(home, owned=not settings.dagster_home) as instance:

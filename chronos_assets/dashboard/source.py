@@ -193,7 +193,7 @@ class StoreSource:
 
     def what_is_missing(self) -> str:
         """Why there are no tables, and what to do, in a sentence or two."""
-        store = self.group.store
+        store, drop_zone = self.group.store, self.group.place(TRAIN_KEY)
         if runs := self.runs():
             return f"A run is on its way ({runs[0].work}); what it makes appears here as soon as it is done."
         if self.dataset() is not None:
@@ -202,16 +202,16 @@ class StoreSource:
                 "itself; `chronos-assets run` makes it now."
             )
         if store.exists(DRAFT_KEY) and not store.exists(PARAMS_KEY):
-            draft = store.uri(DRAFT_KEY)
+            draft = self.group.place(DRAFT_KEY)
             return f"The files leave a choice to you: look at {draft}, choose, and save it as {PARAMS_KEY} beside it."
         files = sum(1 for _ in store.list(f"{TRAIN_KEY}/"))
         if files:
             return (
-                f"{files} {'file is' if files == 1 else 'files are'} in {store.uri(TRAIN_KEY)}, and not imported yet: with "
+                f"{files} {'file is' if files == 1 else 'files are'} in {drop_zone}, and not imported yet: with "
                 "`chronos-assets ui` running that happens by itself within a minute; `chronos-assets run` does it now."
             )
         return (
-            f"There are no data yet: put a CSV file with items, timestamps and values into {store.uri(TRAIN_KEY)}, or run "
+            f"There are no data yet: put a CSV or Parquet file with items, timestamps and values into {drop_zone}, or run "
             "`chronos-assets run`, which makes a sample."
         )
 

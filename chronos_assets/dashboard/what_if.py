@@ -208,7 +208,7 @@ def _keep(series: ItemSeries, rows: pd.DataFrame) -> None:
         return
     # As the scenario's reader takes it: names are compared, not run.
     text = rows.to_csv(index=False)
-    place = source().group.store.uri(f"{WHAT_IF_KEY}/{name or '<name>'}.csv")
+    place = source().group.place(f"{WHAT_IF_KEY}/{name or '<name>'}.csv")
     if not source().group.settings.dashboard_decisions:
         st.caption(
             f"Put the file at {plain(place)} to have it forecast; CHRONOS\\_DASHBOARD\\_DECISIONS=yes lets this page save it."

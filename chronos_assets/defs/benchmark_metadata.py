@@ -38,7 +38,7 @@ def benchmark_metadata(group: Group, made: Benchmark) -> metadata.Metadata:
         "models": len({result.model for result in made.results}),
         "kept_results": made.kept,
         "seconds": round(sum(result.seconds for result in made.results), 1),
-        "dagster/uri": group.store.uri(BENCHMARK_KEY),
+        "dagster/uri": group.place(BENCHMARK_KEY),
         **{
             name.replace(".", "_"): dg.MetadataValue.path(group.place(f"{BENCHMARK_KEY}/{name}"))
             for name in ("results.csv", "aggregate.csv", "figure.png", "figure.svg")

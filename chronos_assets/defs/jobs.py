@@ -3,6 +3,7 @@
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from pydantic import Field
 
 from chronos_assets.defs import training_metadata
@@ -84,7 +85,13 @@ def _decision(group: Group, name: str, action: str, description: str) -> dg.JobD
         version = decision.version or None if isinstance(decision, Decision) else None
         with failures():
             made = decide_version(
-                GroupState(group), action, version, by=f"job {name}", reason=decision.reason, log=context.log
+                GroupState(group),
+                action,
+                version,
+                by=f"job {name}, run {_first_run(context)[:8]}",
+                reason=decision.reason,
+                once=True,
+                log=context.log,
             )
         context.add_output_metadata(training_metadata.decision(made))
 
@@ -93,6 +100,20 @@ def _decision(group: Group, name: str, action: str, description: str) -> dg.JobD
         decide()
 
     return decision_job
+
+
+def _first_run(context: dg.OpExecutionContext) -> str:
+    """The run that a decision began with: Dagster repeats a run that crashed, and people re-execute one that failed.
+
+    Re-executing one that succeeded is a decision of its own.
+    """
+    run = context.run
+    while parent_id := run.tags.get(PARENT_RUN_ID_TAG):
+        parent = context.instance.get_run_by_id(parent_id)
+        if parent is None or parent.status == dg.DagsterRunStatus.SUCCESS:
+            break
+        run = parent
+    return run.run_id
 
 
 def _selections(group: Group) -> list[Any]:

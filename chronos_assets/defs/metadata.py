@@ -47,7 +47,7 @@ def dataset(group: Group, imported: ImportResult) -> Metadata:
         "dagster/column_schema": dg.TableSchema(
             [
                 *keys,
-                dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
+                dg.TableColumn("timestamp", "timestamp", f"start of the period, {params.frequency.description}"),
                 dg.TableColumn("target", "double", "value of the period; NaN where nothing is known"),
                 dg.TableColumn("filled", "boolean", "true where nothing was observed"),
             ]
@@ -177,7 +177,7 @@ def _forecast_schema(params: ForecastParams) -> dg.TableSchema:
         [
             dg.TableColumn("item_id", "string", "item"),
             *_dimension_columns(params.dimensions),
-            dg.TableColumn("timestamp", "timestamp", f"start of the period, every {params.frequency}"),
+            dg.TableColumn("timestamp", "timestamp", f"start of the period, {params.frequency.description}"),
             *(dg.TableColumn(name, "double", text) for name, text in types),
         ]
     )
@@ -285,7 +285,7 @@ def _cell(value: Any) -> str:
 
 
 def _uri(group: Group, key: str) -> str:
-    return group.store.uri(key)
+    return group.place(key)
 
 
 def _dimension_columns(names: Sequence[str]) -> list[dg.TableColumn]:

@@ -176,7 +176,7 @@ def _files_observation(group: Group, kind: CovariateKind) -> dg.AssetObservation
         metadata={
             "files": len(files),
             "bytes": sum(info.size for info in files),
-            "dagster/uri": group.store.uri(kind.folder),
+            "dagster/uri": group.place(kind.folder),
         },
         tags={"dagster/data_version": files_digest(files)},
     )
@@ -190,7 +190,7 @@ def _observation(group: Group, observed: Observed) -> dg.AssetObservation:
             "files": observed.files,
             "bytes": observed.size,
             "newest": observed.newest or "none",
-            "dagster/uri": group.store.uri(TRAIN_KEY),
+            "dagster/uri": group.place(TRAIN_KEY),
         },
         tags={"dagster/data_version": observed.content},
     )

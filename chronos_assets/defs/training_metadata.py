@@ -47,7 +47,7 @@ def synthetic(group: Group, made: Synthetic) -> Metadata:
         "parameters": dg.MetadataValue.json(made.manifest["parameters"]),
         "seconds": round(made.seconds, 2),
         "series_per_second": rounded(made.message.get("series_per_second")),
-        "dagster/uri": group.store.uri(SYNTHETIC_KEY),
+        "dagster/uri": group.place(SYNTHETIC_KEY),
         "data_version": made.manifest["data_version"],
         **job(made.facts),
     }
@@ -95,7 +95,7 @@ def tuned(group: Group, made: Tuned) -> Metadata:
         "trials_made": len(trials),
         "trials_resumed": made.resumed,
         "training_cutoff": report.get("training_cutoff") or "no series of the user's",
-        "dagster/uri": group.store.uri(best["model"]),
+        "dagster/uri": group.place(best["model"]),
         "model_digest": best["digest"],
         "data_version": made.document["data_version"] or "none",
         "synthetic_version": made.document["synthetic_version"],
@@ -156,7 +156,7 @@ def package(group: Group, made: Packaged) -> Metadata:
         "registered": dg.MetadataValue.json(json.loads(json.dumps(dict(document)))),
         "model": version.name,
         "model_digest": document["model_digest"],
-        "dagster/uri": group.store.uri(version.model),
+        "dagster/uri": group.place(version.model),
         **job(made.facts),
         **{name: float(value) for name, value in document["metrics"].items() if isinstance(value, int | float)},
     }

@@ -87,7 +87,7 @@ def _without_target(group: Group) -> Iterator[Finding]:
                 kind.what,
                 "failed",
                 f"{kind.folder}/ has files ({files[0].key}), and {TRAIN_KEY}/ has none: there is nothing to forecast",
-                f"put the target time series into {group.store.uri(TRAIN_KEY)}",
+                f"put the target time series into {group.place(TRAIN_KEY)}",
             )
 
 

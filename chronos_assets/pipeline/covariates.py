@@ -116,7 +116,7 @@ def _holidays(group: Group, calendar: HolidayCalendar | None) -> dict[str, Any] 
             calendar = calendar.with_file(group.store.get(key).decode("utf-8-sig"))
         except (FileNotFoundError, UnicodeDecodeError) as error:
             raise StepError(
-                f"the file of holidays {group.store.uri(key)} can't be read: {error}; put it there, or take it out "
+                f"the file of holidays {group.place(key)} can't be read: {error}; put it there, or take it out "
                 "of Chronos.Holidays in params.json"
             ) from error
     return {"countries": list(calendar.countries), "days": {name: list(days) for name, days in calendar.days}}

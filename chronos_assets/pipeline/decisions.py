@@ -27,7 +27,7 @@ class Decided:
 
 
 def decide_version(
-    state: GroupState, action: str, version: int | None, *, by: str, reason: str = "", log: Any
+    state: GroupState, action: str, version: int | None, *, by: str, reason: str = "", once: bool = False, log: Any
 ) -> Decided:
     """Approve, reject or roll back, and let the endpoint follow where one is up.
 
@@ -37,6 +37,7 @@ def decide_version(
         version: its number; the newest if not given. A roll-back is about the version in use and takes none.
         by: who decides, for the version's history.
         reason: why, for the version's history.
+        once: whether `by` names this one decision: a roll-back that was made is not made again, only the endpoint follows.
         log: where progress is reported.
 
     Raises:
@@ -48,7 +49,7 @@ def decide_version(
     if version is None and not there and action != "roll_back":
         raise StepError(f"no version of {name} is registered yet: launch the job retrain")
     if action == "roll_back":
-        change = roll_back(group.registry, name, by=by, reason=reason)
+        change = roll_back(group.registry, name, by=by, reason=reason, once=once)
     elif action == "approve":
         number = there[-1].version if version is None else version
         _check_checkpoint(state, number)
@@ -68,5 +69,5 @@ def _check_checkpoint(state: GroupState, version: int) -> None:
     chosen = next((item for item in state.versions if item.version == version), None)
     if chosen is not None and not group.store.exists(f"{chosen.model}/config.json"):
         raise StepError(
-            f"the checkpoint of {chosen.name} is gone ({group.store.uri(chosen.model)}): launch the job retrain"
+            f"the checkpoint of {chosen.name} is gone ({group.place(chosen.model)}): launch the job retrain"
         )

@@ -108,7 +108,7 @@ def model_in_use(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse
 
 def _unusable(group: Group, version: PackageVersion, reason: str) -> str:
     return (
-        f"the checkpoint of {version.name}, {group.store.uri(version.model)}, can't be used ({reason}): "
+        f"the checkpoint of {version.name}, {group.place(version.model)}, can't be used ({reason}): "
         f"reject that version (chronos-assets model reject {version.version}), or put its files back"
     )
 

@@ -332,7 +332,7 @@ def no_train_files(group: Group) -> StepError:
     """The failure of an import that finds nothing to import."""
     ignored = described(group.store.list(TRAIN_KEY))
     return StepError(
-        f"no train files in {group.store.uri(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
+        f"no train files in {group.place(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
         + (f" ({ignored})" if ignored else "")
     )
 
@@ -350,5 +350,5 @@ def _read_manifest(group: Group) -> Manifest | None:
     """Manifest of the dataset, or None if there has been no import."""
     manifest = _published(group, DATASET_KEY, Manifest.from_json)
     if manifest is None and group.store.shown(DATASET_KEY) is not None:
-        raise StepError(f"there is no dataset in {group.store.uri(DATASET_KEY)}: import the train files first")
+        raise StepError(f"there is no dataset in {group.place(DATASET_KEY)}: import the train files first")
     return manifest

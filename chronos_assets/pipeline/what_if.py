@@ -96,9 +96,7 @@ def read_scenario(group: Group, name: str) -> Scenario:
     """
     files = scenario_files(group).get(name)
     if not files:
-        raise StepError(
-            f"there is no scenario {name}: put {name}.json or {name}.csv into {group.store.uri(WHAT_IF_KEY)}"
-        )
+        raise StepError(f"there is no scenario {name}: put {name}.json or {name}.csv into {group.place(WHAT_IF_KEY)}")
     transformations: tuple[Transformation, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     kinds = [PurePosixPath(info.key).suffix.lower() for info in files]
@@ -113,7 +111,7 @@ def read_scenario(group: Group, name: str) -> Scenario:
             else:
                 replacements = read_replacements(text, info.key)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StepError(f"{group.store.uri(info.key)} can't be read: {error}") from error
+        raise StepError(f"{group.place(info.key)} can't be read: {error}") from error
     return Scenario(name, transformations, replacements)
 
 

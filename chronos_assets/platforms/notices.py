@@ -98,6 +98,15 @@ def one_line(text: str, limit: int = MAX_REASON) -> str:
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
+def sentences(text: str) -> str:
+    """Lines of `text` one behind the other, as sentences or parts of one; bullets go."""
+    joined = ""
+    for line in filter(None, (line.strip().removeprefix("- ") for line in text.splitlines())):
+        between = "" if not joined else " " if joined[-1] in ".:;,!?" else ". " if line[0].isupper() else "; "
+        joined += between + line
+    return joined
+
+
 def redact(text: str) -> str:
     """`text` with keys, passwords, tokens and credentials in URLs put out of sight.
 
@@ -124,8 +133,8 @@ def render(notice: Notice) -> tuple[str, str]:
         ("Anomalies", notice.anomalies),
         ("Files", ", ".join(notice.files)),
         ("Asset", notice.asset),
-        ("Reason", notice.reason),
-        ("Notes", notice.notes),
+        ("Reason", sentences(notice.reason)),
+        ("Notes", sentences(notice.notes)),
         ("Run", f"{notice.run_id} {notice.run_url}".strip()),
         ("Time", notice.time.isoformat(timespec="seconds")),
     ]
@@ -147,7 +156,7 @@ def document(notice: Notice) -> dict[str, Any]:
         "anomalies": redact(notice.anomalies),
         "files": [redact(file) for file in notice.files],
         "asset": notice.asset,
-        "reason": one_line(notice.reason),
+        "reason": one_line(sentences(notice.reason)),
         "notes": redact(notice.notes),
         "run_id": notice.run_id,
         "run_url": redact(notice.run_url),

@@ -305,15 +305,25 @@ def reject(registry: Registry, group: str, version: int, *, by: str, reason: str
     return StatusChange(before, approved_version(registry.versions(group)), (rejected,))
 
 
-def roll_back(registry: Registry, group: str, *, by: str, reason: str = "") -> StatusChange:
+def roll_back(registry: Registry, group: str, *, by: str, reason: str = "", once: bool = False) -> StatusChange:
     """Reject the version in use; the approved one before it takes its place, or none: then the base model is used.
 
-    Not safe to repeat blindly: a second call rolls back once more.
+    Not safe to repeat blindly: without `once` a second call rolls back once more.
+
+    Args:
+        registry: where the versions are.
+        group: their group.
+        by: who decides, for the version's history.
+        reason: why.
+        once: whether `by` names this one decision: if the history has it already, nothing changes.
 
     Raises:
         RegistryError: no version is in use, or someone else changed it meanwhile.
     """
-    before = approved_version(registry.versions(group))
+    versions = registry.versions(group)
+    before = approved_version(versions)
+    if once and any(entry.get("by") == by for version in versions for entry in version.history):
+        return StatusChange(before, before, ())
     if before is None:
         raise RegistryError(f"no version of {group} is approved, so there is none to roll back from: approve one first")
     rejected = registry.set_status(

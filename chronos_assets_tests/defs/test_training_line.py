@@ -10,10 +10,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.models.checkpoints import describe_model
-from chronos_assets.pipeline import model_in_use, serving, training, tuning
+from chronos_assets.pipeline import decisions, model_in_use, serving, training, tuning
 from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
 from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets_tests import forks
@@ -60,10 +61,12 @@ def line(tmp_path: Path) -> Iterator[Line]:
         made.group.endpoints.delete(serving.endpoint_name(made.state))
 
 
-def decide(line: Line, job: str, **config: Any) -> dg.ExecuteInProcessResult:
+def decide(line: Line, job: str, *, again: str = "", **config: Any) -> dg.ExecuteInProcessResult:
+    """Run a decision's job; `again`: the run that it repeats."""
     return line.definitions.resolve_job_def(job).execute_in_process(
         instance=line.instance,
         run_config={"ops": {f"{job}_op": {"config": config}}, "loggers": {"console": {}}},
+        tags={PARENT_RUN_ID_TAG: again} if again else {},
         raise_on_error=False,
     )
 
@@ -79,7 +82,11 @@ def in_use(line: Line) -> model_in_use.ModelInUse:
     return line.state.model_in_use
 
 
-def test_from_data_to_a_served_version_and_back(line: Line) -> None:
+def _killed(state: Any) -> bool:
+    raise RuntimeError("the process ends here")
+
+
+def test_from_data_to_a_served_version_and_back(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.run(["target_time_series"]).success
     assert training.is_due(line.state, datetime.now(UTC).replace(tzinfo=None)) == (
         True,
@@ -167,7 +174,13 @@ def test_from_data_to_a_served_version_and_back(line: Line) -> None:
     # It is about the version in use: a number would be read as the one to go back to.
     with pytest.raises(dg.DagsterInvalidConfigError, match="version"):
         decide(line, "roll_back_model", version=2)
-    assert decide(line, "roll_back_model").success
+    # One that ends between registry and endpoint goes back one version, however often the run is repeated.
+    with monkeypatch.context() as killed:
+        killed.setattr(decisions, "is_deployed", _killed)
+        failed = decide(line, "roll_back_model")
+    assert not failed.success
+    assert (in_use(line).label, served(line)) == ("Shop/1", "Shop/2")
+    assert decide(line, "roll_back_model", again=failed.run_id).success
     assert in_use(line).label == served(line) == "Shop/1"
     assert decide(line, "roll_back_model").success
     assert in_use(line).note == "zero-shot: no version is approved, Shop/2 is Rejected"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.platforms.notices import MAX_REASON, MAX_SUBJECT, Notice, one_line, redact, render
+from chronos_assets.platforms.notices import MAX_REASON, MAX_SUBJECT, Notice, document, one_line, redact, render
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -48,8 +48,21 @@ def test_failure_names_the_asset_the_reason_in_one_line_and_the_run():
     )
     subject, text = render(notice)
     assert subject == "g: run FAILED in target_time_series"
-    assert "Reason: bad rows: a.csv, line 3 [31mtarget 'x'" in text.splitlines()
+    assert "Reason: bad rows: a.csv, line 3; [31mtarget 'x'" in text.splitlines()
     assert "http://ui/runs/r2" in text
+
+
+def test_the_lines_of_a_reason_become_sentences():
+    notice = Notice(
+        outcome="failure",
+        group="g",
+        run_id="r",
+        time=TIME,
+        reason="the previous dataset stays\n\n1 bad row:\n- a.csv, line 3: no number\n- a.csv, line 9: no number\n\nFix them.",
+    )
+    joined = "the previous dataset stays; 1 bad row: a.csv, line 3: no number; a.csv, line 9: no number. Fix them."
+    assert document(notice)["reason"] == joined
+    assert f"Reason: {joined}" in render(notice)[1]
 
 
 @given(

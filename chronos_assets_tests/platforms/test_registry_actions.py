@@ -118,6 +118,15 @@ def test_rolling_back_goes_to_the_approved_one_before_and_at_last_to_none(regist
         roll_back(made, "retail", by="ann")
 
 
+def test_a_roll_back_of_one_decision_is_made_once(registry):
+    made = registry("AAA")
+    by = "job roll_back_model, run 1a2b3c4d"
+    assert number(roll_back(made, "retail", by=by, once=True).after) == 2
+    again = roll_back(made, "retail", by=by, once=True)
+    assert (number(again.before), number(again.after), again.rejected) == (2, 2, ())
+    assert number(roll_back(made, "retail", by="job roll_back_model, run 5e6f7a8b", once=True).after) == 1
+
+
 def test_two_that_roll_back_at_once_go_back_one_version(registry):
     made = registry("AA")
 
