@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from chronos_assets.models.checkpoints import ModelDescription
     from chronos_assets.models.loading import LoadedModel
 
-ON_CPU = 16  # on one core, more rows a pass gain nothing from contexts of 256 up, and little before
+ON_CPU = 16  # on one core, more rows a pass gain nothing from contexts of 512 up
+FULL, MOST_TIMES = 512, 4  # before: as many times as many as such a context is longer, but so many at most
 FEWEST, MOST = 16, 4096
 SHARE = 0.5  # of the memory that is free: the estimate is none of the allocator's leftovers
 FLOAT32 = 4

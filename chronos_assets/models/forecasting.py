@@ -10,6 +10,7 @@ a run per window. Therefore each batch has the same number of rows (missing ones
 length that follows from its own length alone, and each pass runs on one thread; parallel work is whole batches side by
 side. With these, rows were seen to be independent of their place and their neighbours, bit for bit; `Forecaster` tries
 that once on the model and machine at hand, and where it fails keeps the caller's groups apart in batches of their own.
+Many short contexts share passes of more rows, if those give the same bits on that machine, too.
 T5, which samples, has a seed for each series, and passes of as many series as memory holds the paths of.
 
 **Beside a series.** Chronos-2 reads numbers beside a series, as many rows of a pass as there are attributes. Groups of one
@@ -38,7 +39,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chronos_assets.models.batching import FEWEST, default_rows, device_name, is_out_of_memory
+from chronos_assets.models.batching import FEWEST, FULL, MOST_TIMES, default_rows, device_name, is_out_of_memory
 from chronos_assets.models.checkpoints import check_quantiles
 from chronos_assets.models.compiling import compiled
 from chronos_assets.models.families import Chronos2Network, QuantileNetwork, adapt
@@ -56,6 +57,7 @@ Rows = NDArray[np.float32]
 
 NOT_FINITE = "the model gave values that are not finite"  # the one reason for a skip that is the model's fault
 _SHORTEST_BUCKET = 16
+_WORTH_TRYING = 4  # passes of more rows, which a trial of them takes half of
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,16 @@ class _Readable:
 
 @dataclass
 class _RowsHeld:
-    """Rows of a pass that memory holds: what one finds out holds for the same model at other horizons, too."""
+    """Rows of a pass that memory holds: what one finds out holds for the same model at other horizons, too.
+
+    Attributes:
+        count: of them.
+        alike: by length of contexts, whether passes of more rows gave each the same bits; of those that were tried.
+    """
 
     count: int
     lock: threading.Lock = field(default_factory=threading.Lock)
+    alike: dict[int, bool] = field(default_factory=dict)
 
 
 class Forecaster:
@@ -375,13 +383,39 @@ class Forecaster:
             together[group, self._bucket(len(item.values)), 1 + len(read.rows.get(index, ()))].append(index)
         for key in sorted(together, key=lambda key: key[1:]):
             members, size = together[key], max(1, self._series_of_a_pass(key[1]) // key[2])
-            for start in range(0, len(members), size):
+            more = self._more_rows(key[1], len(members)) if key[2] == 1 else size
+            whole = len(members) // more * more if more > size else 0
+            for start in range(0, whole, more):
+                yield members[start : start + more]
+            for start in range(whole, len(members), size):
                 yield members[start : start + size]
 
     def _series_of_a_pass(self, bucket: int) -> int:
         if isinstance(self._network, Sampler):
             return min(self.batch_size, self._network.series_at_once(bucket, self.horizon, self.samples))
         return self.batch_size
+
+    def _more_rows(self, bucket: int, series: int) -> int:
+        """Rows of the passes of many series whose contexts are short, most of which would be fixed costs; on a CPU.
+
+        Only where rows get the same bits in passes of either kind, which is tried at each length once it pays for itself.
+        """
+        count, network = self.batch_size, self._network
+        more = count * min(MOST_TIMES, FULL // bucket)
+        if isinstance(network, Sampler) or self.unrolled or not self.rows_independent:
+            return count
+        if more <= count or self.model.device.type != "cpu":
+            return count
+        if bucket not in self._rows_held.alike and series >= _WORTH_TRYING * more:
+            self._rows_held.alike[bucket] = self._try_more_rows(network, self._trial_rows(more, bucket))
+        return more if self._rows_held.alike.get(bucket) else count
+
+    def _try_more_rows(self, network: QuantileNetwork, rows: torch.Tensor) -> bool:
+        """Whether rows have the same bits in one pass as in several of the usual number."""
+        with _single_threaded(), multiplying_in(self.precision, self.model.device), torch.inference_mode():
+            steps = min(self.horizon, network.block_length)
+            parts = [network.block(part, steps) for part in rows.split(self.batch_size)]
+            return np.array_equal(network.block(rows, steps), np.concatenate(parts))
 
     def _bucket(self, length: int) -> int:
         return next(bucket for bucket in self._buckets if bucket >= length)
@@ -400,7 +434,8 @@ class Forecaster:
     def _run_what_fits(self, batch: _Pass) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """`_run`, in passes of fewer rows where memory doesn't hold as many; these it is from then on."""
         rows = self.batch_size
-        if len(batch.items) * batch.group <= rows or len(batch.items) == 1:
+        alike = self._rows_held.alike.get(self._bucket(max(len(item.values) for item in batch.items)))
+        if len(batch.items) * batch.group <= rows * (MOST_TIMES if alike else 1) or len(batch.items) == 1:
             try:
                 return self._run(batch)
             except (RuntimeError, MemoryError) as error:
@@ -472,6 +507,8 @@ class Forecaster:
     def _groups(self, count: int, group: int) -> int:
         """Groups of a pass of `count` series."""
         most = max(1, self.batch_size // group)
+        if count > most:  # see `_more_rows`
+            return count
         return most if self.whole_batches or self.unrolled else min(most, 1 << (count - 1).bit_length())
 
     def _compile(self) -> bool:

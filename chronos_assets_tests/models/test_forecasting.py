@@ -158,6 +158,32 @@ def test_where_rows_are_not_independent_groups_are_kept_apart(models, monkeypatc
     assert sorted(batches) == [3, 3]
 
 
+def test_many_short_contexts_share_larger_passes_where_that_changes_no_bits(models, monkeypatch):
+    series = [np.sin(np.arange(20.0) / (2 + index)) for index in range(70)]
+    sizes: dict[bool, list[int]] = {True: [], False: []}
+    made = {}
+    for alike, seen in sizes.items():
+        forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=4, workers=1)
+        monkeypatch.setattr(forecaster, "_try_more_rows", lambda *_, alike=alike: alike)
+        run = forecaster._run
+        monkeypatch.setattr(
+            forecaster, "_run", lambda batch, seen=seen, run=run: seen.append(len(batch.items)) or run(batch)
+        )
+        made[alike] = forecaster.forecast(series)
+    assert sizes == {True: [16] * 4 + [4, 2], False: [4] * 17 + [2]}
+    assert np.allclose(made[True].quantiles, made[False].quantiles, atol=1e-5)
+    other = Forecaster(models["bolt"], 4, LEVELS, batch_size=4)
+    network, rows = other._network, other._trial_rows(16, 24)
+
+    class Uneven:
+        block_length = 16
+
+        def block(self, contexts: torch.Tensor, length: int) -> np.ndarray:
+            return network.block(contexts, length) + len(contexts) * 1e-12
+
+    assert not other._try_more_rows(Uneven(), rows)
+
+
 def test_rows_that_depend_on_their_place_are_noticed(models, monkeypatch):
     forecaster = Forecaster(models["bolt"], 4, LEVELS, batch_size=4)
 
