@@ -309,7 +309,7 @@ class _Backtest:
             weights = self.weights(seen, recipe)
             effects = self.trait_effects(weights, self.kept[seen])
             if effects is not None and self.traits is not None:
-                weights = np.stack([effects.tilted(weights, row) for row in self.traits[self.kept[part]]])
+                weights = effects.tilted(weights, self.traits[self.kept[part]])
             result[part] = selection.combine(self.forecasts[:, part], weights)
         lost = ~np.isfinite(result).all(axis=(1, 2))
         if lost.any():

@@ -170,12 +170,12 @@ class Predictor:
             traits: of its history, see `traits.traits_of`; if not given, weights are those of a typical history.
         """
         weights = self._weights_of(key)
-        return weights if self.traits is None or traits is None else self.traits.tilted(weights, traits)
+        return weights if self.traits is None or traits is None else self.traits.tilted(weights[None], traits[None])[0]
 
     def weights_of_series(self, keys: Sequence[Key | None], traits: Floats | None) -> Floats:
         """Weights (N, M) of series with some traits, see `traits_of`."""
-        rows = traits if traits is not None else [None] * len(keys)
-        return np.stack([self.weights_of(key, row) for key, row in zip(keys, rows, strict=True)])
+        weights = np.stack([self._weights_of(key) for key in keys])
+        return weights if self.traits is None or traits is None else self.traits.tilted(weights, traits)
 
     def traits_of(self, contexts: Sequence[Floats]) -> Floats | None:
         """Traits (N, traits) of some contexts; None where weights don't follow from them."""

@@ -284,6 +284,7 @@ def affordable(weights: Floats, costs: Floats, budget: float) -> Floats:
 
 
 def pruned(weights: Floats) -> Floats:
-    """The weights (M,) without negligible ones, summing to 1."""
-    kept = np.where(weights >= min(NEGLIGIBLE, float(weights.max())), weights, 0.0)
-    return np.asarray(kept / kept.sum())
+    """The weights (..., M) without negligible ones, summing to 1."""
+    least = np.minimum(NEGLIGIBLE, weights.max(axis=-1, keepdims=True))
+    kept = np.where(weights >= least, weights, 0.0)
+    return np.asarray(kept / kept.sum(axis=-1, keepdims=True))

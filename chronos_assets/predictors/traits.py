@@ -10,6 +10,7 @@ It counts as much as its traits tell: with few windows next to nothing.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_assets.predictors import selection
+from chronos_assets.predictors.members.base import row_sum
 from chronos_assets.timeseries.arrays import Floats
 
 NAMES = ("length", "roughness", "step_correlation", "drift", "season_correlation", "zeros")
@@ -25,6 +27,7 @@ RIDGE = 150.0  # windows that say that traits don't matter
 LEAST_ITEMS = 20
 _LONGEST = 2048  # latest observations that are looked at
 _SHORTEST = 4
+_ROWS = 512  # series that are looked at together
 _FARTHEST = 3.0  # standard deviations from the typical series that are believed
 _DIGITS = 6
 _ROUGHEST, _SMOOTHEST, _MOST_DRIFT = 4.0, -5.0, 10.0
@@ -56,9 +59,9 @@ class TraitEffects:
         return np.asarray(self.tilts(traits).T / selection.ITEM_SHARPNESS)
 
     def tilted(self, weights: Floats, traits: Floats) -> Floats:
-        """The weights (M,) that a series has with its traits (traits,)."""
-        changed = weights * np.exp(-self.tilts(traits[None])[0])
-        return selection.pruned(changed / changed.sum())
+        """The weights (N, M), or (M,) of all, that series have with their traits (N, traits)."""
+        changed = weights * np.exp(-self.tilts(traits))
+        return selection.pruned(changed / row_sum(changed)[:, None])
 
     def members(self, places: NDArray[np.intp]) -> TraitEffects:
         """The same of some of the members."""
@@ -93,36 +96,49 @@ def traits_of(histories: Sequence[Floats], season: int) -> Floats:
         histories: up to what is to be forecast.
         season: in periods; 1 without any.
     """
-    return np.array([_traits(np.asarray(history), season) for history in histories]).reshape(len(histories), len(NAMES))
+    together: dict[int, list[tuple[int, Floats]]] = defaultdict(list)
+    for place, history in enumerate(histories):
+        seen = np.asarray(history)
+        seen = seen[np.isfinite(seen)][-_LONGEST:]
+        together[len(seen)].append((place, seen))
+    result = np.full((len(histories), len(NAMES)), np.nan)
+    for length, found in together.items():
+        for start in range(0, len(found) if length >= _SHORTEST else 0, _ROWS):
+            places, rows = zip(*found[start : start + _ROWS], strict=True)
+            result[list(places)] = _traits(np.stack(rows), season)
+    return result
 
 
-def _traits(history: Floats, season: int) -> list[float]:
-    seen = history[np.isfinite(history)][-_LONGEST:]
-    largest = float(np.abs(seen).max(initial=0.0))
-    if len(seen) < _SHORTEST or largest == 0:
-        return [float("nan")] * len(NAMES)
-    values = seen / largest
-    steps = np.diff(values)
-    spread = float(np.abs(values - values.mean()).mean())
-    roughness = float(np.log((float(np.abs(steps).mean()) + _TINY) / (spread + _TINY)))
-    drift = abs(float(steps.mean())) / (float(steps.std()) + _TINY) * np.sqrt(len(steps))
-    return [
-        float(np.log(len(values))),
-        min(max(roughness, _SMOOTHEST), _ROUGHEST),
+def _traits(seen: Floats, season: int) -> Floats:
+    """Those of some series, (n, traits), of as many observations, (n, T); NaN where all are zero."""
+    largest = np.abs(seen).max(axis=1)
+    values = seen / np.where(largest > 0, largest, np.nan)[:, None]
+    steps = np.diff(values, axis=1)
+    spread = _mean(np.abs(values - _mean(values)[:, None]))
+    roughness = np.log((_mean(np.abs(steps)) + _TINY) / (spread + _TINY))
+    drift = np.abs(_mean(steps)) / (steps.std(axis=1) + _TINY) * np.sqrt(steps.shape[1])
+    found = [
+        np.log(np.where(largest > 0, float(values.shape[1]), np.nan)),
+        np.clip(roughness, _SMOOTHEST, _ROUGHEST),
         _correlation(steps, 1),
-        min(drift, _MOST_DRIFT),
-        _correlation(steps, season) if season > 1 else 0.0,
-        float((values == 0).mean()),
+        np.minimum(drift, _MOST_DRIFT),
+        _correlation(steps, season) if season > 1 else np.zeros(len(seen)),
+        (values == 0).mean(axis=1),
     ]
+    return np.where((largest > 0)[:, None], np.stack(found, axis=1), np.nan)
 
 
-def _correlation(values: Floats, lag: int) -> float:
-    """Autocorrelation at a lag; 0 where there are too few values."""
-    if len(values) <= lag + 2:
-        return 0.0
-    apart = values - values.mean()
-    total = float((apart * apart).sum())
-    return float((apart[lag:] * apart[:-lag]).sum()) / total if total > 0 else 0.0
+def _mean(values: Floats) -> Floats:
+    return np.asarray(row_sum(values) / values.shape[1])
+
+
+def _correlation(values: Floats, lag: int) -> Floats:
+    """Autocorrelation of each row (n, T) at a lag, (n,); 0 where there are too few values."""
+    if values.shape[1] <= lag + 2:
+        return np.zeros(len(values))
+    apart = values - _mean(values)[:, None]
+    total = row_sum(apart * apart)
+    return np.where(total > 0, row_sum(apart[:, lag:] * apart[:, :-lag]) / np.where(total > 0, total, 1.0), 0.0)
 
 
 def learn_effects(losses: Floats, traits: Floats) -> TraitEffects:

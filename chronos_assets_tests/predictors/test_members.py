@@ -1,5 +1,7 @@
 """Statistical members: the recipe, gaps, short series, independence of rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -117,10 +119,19 @@ def test_an_autoregression_returns_to_its_level_and_never_leaves_what_the_series
 )
 def test_a_forecast_depends_on_nothing_but_its_series(member):
     series = [*some_series(), *some_series(1), *some_series(2)]
-    together = member.forecast(Contexts(series, 10, SEASONS))
+    contexts = Contexts(series, 10, SEASONS)
+    together = member.forecast(contexts)
     for place in range(len(series)):
         alone = member.forecast(Contexts([series[place]], 10, SEASONS))
         assert np.array_equal(alone[0], together[place], equal_nan=True)
+    rows = np.arange(0, len(series), 2)[::-1]
+    for some in (
+        contexts.take(rows),
+        Contexts(series, 10, SEASONS).take(rows),
+    ):  # with and without what is there already
+        assert np.array_equal(member.forecast(some), together[rows], equal_nan=True)
+    changed = replace(contexts.take(rows), values=[series[place - 1] for place in rows])
+    assert np.array_equal(member.forecast(changed), together[rows - 1], equal_nan=True)
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +81,7 @@ class Contexts:
         covariates: of each series; empty where there are none.
         seeds: of each series, for networks that sample; empty where there are none.
         groups: label of each series, for machines on which the rows of a network's pass are not independent.
+        whole: the series that these were taken from, and their places there; a changed copy (`replace`) has none.
     """
 
     values: Sequence[Floats]
@@ -89,6 +90,7 @@ class Contexts:
     covariates: Sequence[Covariates] = ()
     seeds: Sequence[int] = ()
     groups: Sequence[Hashable] = ()
+    whole: tuple[Contexts, NDArray[np.intp]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -98,7 +100,7 @@ class Contexts:
         if len(rows) == len(self):
             return self
         places = rows.tolist()
-        return Contexts(
+        some = Contexts(
             [self.values[place] for place in places],
             self.horizon,
             self.seasons,
@@ -106,11 +108,42 @@ class Contexts:
             [self.seeds[place] for place in places] if self.seeds else (),
             [self.groups[place] for place in places] if self.groups else (),
         )
+        object.__setattr__(some, "whole", (self, rows))
+        return some
+
+    @property
+    def panels(self) -> Sequence[Panel]:
+        """The latest `LONGEST` periods of each series, see `panels_of`."""
+        return self.panels_of(LONGEST)
+
+    def panels_of(self, longest: int) -> Sequence[Panel]:
+        """The latest `longest` periods of each series that has an observation, in panels of equal width, made once."""
+        longest = min(longest, self._widest)
+        if longest not in self._panels:
+            self._panels[longest] = self._arranged(longest)
+        return self._panels[longest]
+
+    def _arranged(self, longest: int) -> Sequence[Panel]:
+        if self.whole is None:
+            return list(arrange(self.values, longest))
+        contexts, rows = self.whole
+        places = np.full(len(contexts), -1)
+        places[rows] = np.arange(len(rows))
+        parts = (panel.take(np.flatnonzero(places[panel.rows] >= 0)) for panel in contexts.panels_of(longest))
+        return [replace(part, rows=places[part.rows]) for part in parts if len(part.rows)]
 
     @cached_property
-    def panels(self) -> list[Panel]:
-        """The latest `LONGEST` periods of each series that has an observation, in panels of equal width."""
-        return list(arrange(self.values, LONGEST))
+    def _panels(self) -> dict[int, Sequence[Panel]]:
+        """By how many periods they hold at most."""
+        return {}
+
+    @cached_property
+    def _widest(self) -> int:
+        """Columns of a panel that holds every period: reading more makes no other panels."""
+        if self.whole is not None:
+            return self.whole[0]._widest
+        longest = max(map(len, self.values), default=0)
+        return panel_width(longest, 2 * (longest + _SHORTEST))
 
 
 class Member(Protocol):
@@ -124,6 +157,22 @@ class Member(Protocol):
         """Quantiles (N, horizon, LEVELS) of what follows each context; NaN for series that it can't forecast."""
 
 
+class InRows(Protocol):
+    """What is known of each series of a panel."""
+
+    def take(self, kept: NDArray[np.intp]) -> Self:
+        """The same of some of the rows."""
+
+
+T = TypeVar("T", bound=InRows)
+Value = TypeVar("Value", bound=np.generic)
+
+
+def taken(array: NDArray[Value], kept: NDArray[np.intp]) -> NDArray[Value]:
+    """Some rows of an array; itself where these are all."""
+    return array if len(kept) == len(array) else array[kept]
+
+
 @dataclass(frozen=True)
 class Panel:
     """Series of similar length, aligned at their last period.
@@ -133,12 +182,35 @@ class Panel:
         values: (n, width); gaps are interpolated, before the first observation its value is repeated.
         first: column of the first observation, (n,).
         observed: where a value was observed, (n, width).
+        whole: the panel that these series were taken from, and their rows there.
     """
 
     rows: NDArray[np.intp]
     values: Floats
     first: Integers
     observed: Booleans
+    whole: tuple[Panel, NDArray[np.intp]] | None = None
+
+    def take(self, kept: NDArray[np.intp]) -> Panel:
+        """Those in some rows."""
+        values, first, observed = taken(self.values, kept), taken(self.first, kept), taken(self.observed, kept)
+        return Panel(self.rows[kept], values, first, observed, (self, kept))
+
+    def once(self, make: Callable[..., T], *arguments: Hashable) -> T:
+        """`make(panel, *arguments)`, row by row, made once for several members; by the panel that the series are of."""
+        if self.whole is not None:
+            panel, kept = self.whole
+            return panel.once(make, *arguments).take(kept)
+        key = (make, *arguments)
+        if key not in self._made:
+            self._made[key] = make(self, *arguments)
+        found: T = self._made[key]
+        return found
+
+    @cached_property
+    def _made(self) -> dict[Hashable, Any]:
+        """By what was made and from what."""
+        return {}
 
     @property
     def width(self) -> int:

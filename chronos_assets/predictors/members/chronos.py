@@ -10,20 +10,23 @@ known mean on; their bands are widened by the spread of the fine values around t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chronos_assets.models.quantiles import interpolate, normal_scores
-from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, arrange
+from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts
 from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Floats
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster
 
+_ROWS = 512  # of series that are averaged together
 _SPREAD_PERIODS = 512  # latest fine periods that the spread inside coarse ones is measured on
 
 
@@ -56,7 +59,7 @@ class Chronos:
             return self._plain(contexts.values, contexts)
         values: list[Floats] = [np.empty(0)] * len(contexts)
         panels = []
-        for panel in arrange(contexts.values, self.reach):
+        for panel in contexts.panels_of(self.reach):
             adjusted = adjust(panel, contexts.seasons, contexts.horizon)
             panels.append((panel, adjusted))
             for row, place in enumerate(panel.rows):
@@ -74,12 +77,15 @@ class Chronos:
             return self._network(dense, horizon * self.fine, contexts)[:, self.fine - 1 :: self.fine]
         if self.coarse == 1:
             return self._network(values, horizon, contexts)
-        tails = [context[-self.reach :] for context in values]
-        means = [_means(context, self.coarse) for context in tails]
+        means: list[Floats] = [np.empty(0)] * len(values)
+        last, spread = np.empty(len(values)), np.empty(len(values))
+        for rows, tails in _of_one_length([context[-self.reach :] for context in values]):
+            found = _means(tails, self.coarse)
+            last[rows], spread[rows] = _last(found), _spread(tails, self.coarse)
+            for place, row in zip(rows.tolist(), found, strict=True):
+                means[place] = row
         steps = -(-horizon // self.coarse) + 1
         made = self._network(means, steps, contexts)
-        last = np.array([_last(mean) for mean in means])
-        spread = np.array([_spread(context, self.coarse) for context in tails])
         return _refined(made, last, spread, self.coarse, horizon)
 
     def _network(self, values: Sequence[Floats], horizon: int, contexts: Contexts) -> Floats:
@@ -120,34 +126,50 @@ def _interpolated(context: Floats, fine: int) -> Floats:
     return np.concatenate([context[:1], steps.ravel()])
 
 
-def _means(context: Floats, coarse: int) -> Floats:
-    """Means of each `coarse` periods that were observed, the last ones complete; NaN where none was."""
-    count = len(context) // coarse
+def _of_one_length(contexts: Sequence[Floats]) -> Iterator[tuple[NDArray[np.intp], Floats]]:
+    """Contexts (n, T) of the same length with their places (n,): what is computed of them needs no loop over series."""
+    together: dict[int, list[int]] = defaultdict(list)
+    for place, context in enumerate(contexts):
+        together[len(context)].append(place)
+    for places in together.values():
+        for start in range(0, len(places), _ROWS):
+            rows = places[start : start + _ROWS]
+            yield np.array(rows, dtype=np.intp), np.stack([contexts[place] for place in rows]).astype(np.float64)
+
+
+def _means(contexts: Floats, coarse: int) -> Floats:
+    """Means (n, blocks) of each `coarse` periods that were observed, the last ones complete; NaN where none was."""
+    rows, length = contexts.shape
+    count = length // coarse
     if not count:
-        count, context = 1, np.concatenate([np.full(coarse - len(context), np.nan), context])
-    blocks = np.asarray(context[len(context) - count * coarse :], dtype=np.float64).reshape(count, coarse)
+        count, contexts = 1, np.concatenate([np.full((rows, coarse - length), np.nan), contexts], axis=1)
+    blocks = contexts[:, contexts.shape[1] - count * coarse :].reshape(rows, count, coarse)
     known = np.isfinite(blocks)
-    number = known.sum(axis=1)
-    total = np.where(known, blocks, 0.0).sum(axis=1)
+    number = known.sum(axis=2)
+    total = np.where(known, blocks, 0.0).sum(axis=2)
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _last(means: Floats) -> float:
-    known = np.flatnonzero(np.isfinite(means))
-    return float(means[known[-1]]) if len(known) else float("nan")
+def _last(means: Floats) -> Floats:
+    """The last known mean of each row (n, blocks), (n,); NaN without any."""
+    known = np.isfinite(means)
+    place = means.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+    return np.where(known.any(axis=1), means[np.arange(len(means)), place], np.nan)
 
 
-def _spread(context: Floats, coarse: int) -> float:
-    """Standard deviation of the latest values around the line through the means of their blocks."""
-    tail = np.asarray(context[-_SPREAD_PERIODS:], dtype=np.float64)
-    means = _means(tail, coarse)
-    known = np.flatnonzero(np.isfinite(means))
-    if len(known) < 2:
-        return 0.0
-    middles = len(tail) - len(means) * coarse + known * coarse + (coarse - 1) / 2
-    error = tail - np.interp(np.arange(len(tail)), middles, means[known])
-    error = error[np.isfinite(error)]
-    return float(np.sqrt((error**2).mean())) if len(error) else 0.0
+def _spread(contexts: Floats, coarse: int) -> Floats:
+    """Standard deviation (n,) of the latest values (n, T) around the line through the means of their blocks."""
+    tails = contexts[:, -_SPREAD_PERIODS:]
+    means = _means(tails, coarse)
+    middles = tails.shape[1] - means.shape[1] * coarse + np.arange(means.shape[1]) * coarse + (coarse - 1) / 2
+    time = np.arange(tails.shape[1])
+    result = np.zeros(len(tails))
+    for row, (tail, of_row, known) in enumerate(zip(tails, means, np.isfinite(means), strict=True)):
+        if np.count_nonzero(known) >= 2:
+            error = tail - np.interp(time, middles[known], of_row[known])
+            error = error[np.isfinite(error)]
+            result[row] = np.sqrt((error**2).mean()) if len(error) else 0.0
+    return result
 
 
 def _refined(made: Floats, last: Floats, spread: Floats, coarse: int, horizon: int) -> Floats:

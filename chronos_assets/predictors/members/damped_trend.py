@@ -46,19 +46,18 @@ class DampedTrend(PanelMember):
 
 def _smooth(values: Floats, panel: Panel) -> tuple[np.ndarray, Floats, Floats, Floats]:
     """Best row of `_GRID`, last level and trend, and the errors' root mean square, each (n,)."""
-    alpha, beta, phi = _GRID.T
+    alpha, beta, phi = _GRID.T[:, :, None]
     columns = np.ascontiguousarray(values.T)
-    level = np.repeat(columns[0][:, None], len(_GRID), axis=1)
-    trend = np.zeros_like(level)
-    squared = np.zeros_like(level)
+    level = np.repeat(columns[:1], len(_GRID), axis=0)
+    trend, squared, error, term = (np.zeros_like(level) for _ in range(4))
     for column in columns[1:]:
-        carried = phi * trend
-        level += carried
-        error = column[:, None] - level
-        squared += error * error
-        level += alpha * error
-        trend = carried + beta * error
-    best = squared.argmin(axis=1)
+        trend *= phi
+        level += trend
+        np.subtract(column, level, out=error)
+        squared += np.multiply(error, error, out=term)
+        level += np.multiply(alpha, error, out=term)
+        trend += np.multiply(beta, error, out=term)
+    best = squared.argmin(axis=0)
     rows = np.arange(len(best))
     steps = np.maximum(panel.lengths - 1, 1)
-    return best, level[rows, best], trend[rows, best], np.sqrt(squared[rows, best] / steps)
+    return best, level[best, rows], trend[best, rows], np.sqrt(squared[best, rows] / steps)

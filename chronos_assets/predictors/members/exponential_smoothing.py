@@ -85,27 +85,29 @@ def _ahead(horizon: int) -> tuple[Floats, Floats]:
 
 def _smooth(values: Floats, panel: Panel) -> tuple[Floats, Floats, Floats]:
     """Sum of squared errors one step ahead, last level and trend of every model, each (n, models)."""
-    alpha, beta, phi = _GRID.T
+    # A row for each model: arrays of all series are then added without a stop, in place.
+    alpha, beta, phi = _GRID.T[:, :, None]
     start, slope = _start(values, panel.first, panel.lengths)
-    level = np.repeat(start[:, None], len(_GRID), axis=1)
-    trend = np.where(beta > 0, slope[:, None], 0.0)
-    squared = np.zeros_like(level)
+    level = np.repeat(start[None], len(_GRID), axis=0)
+    trend = np.where(beta > 0, slope, 0.0)
+    squared, error, term = np.zeros_like(level), np.empty_like(level), np.empty_like(level)
     begun = int(panel.first.max())
     for number, column in enumerate(np.ascontiguousarray(values.T)):
-        carried = phi * trend
-        error = column[:, None] - (level + carried)
         if number <= begun + _WARM:  # some series haven't begun: their state waits
-            since = (number - panel.first)[:, None]
-            error = np.where(since >= 0, error, 0.0)
-            carried = np.where(since >= 0, carried, trend)
+            since = number - panel.first
+            carried = np.where(since >= 0, phi * trend, trend)
+            ahead = np.where(since >= 0, level + carried, level)
+            error = np.where(since >= 0, column - ahead, 0.0)
             squared += np.where(since >= _WARM, error * error, 0.0)
-            level = np.where(since >= 0, level + carried, level) + alpha * error
-        else:
-            squared += error * error
-            level += carried
-            level += alpha * error
-        trend = carried + beta * error
-    return squared, level, trend
+            level, trend = ahead + alpha * error, carried + beta * error
+            continue
+        np.multiply(phi, trend, out=trend)
+        level += trend
+        np.subtract(column, level, out=error)
+        squared += np.multiply(error, error, out=term)
+        level += np.multiply(alpha, error, out=term)
+        trend += np.multiply(beta, error, out=term)
+    return np.ascontiguousarray(squared.T), np.ascontiguousarray(level.T), np.ascontiguousarray(trend.T)
 
 
 def _start(values: Floats, first: Integers, lengths: Integers) -> tuple[Floats, Floats]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chronos_assets.predictors.members.base import Panel, row_sum
+from chronos_assets.predictors.members.base import Panel, row_sum, taken
 from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 # In logarithms, how far a series may rise above its largest value: so much, and so many times its trend, but its range at most.
@@ -35,11 +36,19 @@ class Logarithms:
     @classmethod
     def of(cls, panel: Panel) -> Logarithms:
         """The panel's."""
+        return panel.once(cls._of)
+
+    @classmethod
+    def _of(cls, panel: Panel) -> Logarithms:
         positive = np.asarray(panel.values.min(axis=1) > 0)
         logarithms = np.log(np.where(positive[:, None], panel.values, 1.0))
         largest = logarithms.max(axis=1)
         values = np.where(positive[:, None], logarithms - largest[:, None], panel.values)
         return cls(Panel(panel.rows, values, panel.first, panel.observed), positive, largest)
+
+    def take(self, kept: NDArray[np.intp]) -> Logarithms:
+        """The same of some of the rows."""
+        return Logarithms(self.panel.take(kept), taken(self.positive, kept), taken(self.largest, kept))
 
     def restore(self, quantiles: Floats) -> Floats:
         """Quantiles (n, horizon, Q) of the series themselves, in which growth is bounded."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Panel, PanelMember
-from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
+from chronos_assets.predictors.members.seasonal_naive import quantiles_of_known
 from chronos_assets.timeseries.arrays import Floats
 
 _LATEST = 512  # steps that bands are read from
@@ -32,9 +32,7 @@ class RandomWalk(PanelMember):
             known = panel.observed[:, start:] & (np.arange(start, panel.width) > panel.first[:, None])
             # A series of one observation has no step: its band is the value itself.
             none = known.sum(axis=1) == 0
-            spread = empirical_quantiles(
-                np.where(none[:, None], 0.0, steps), (known | none[:, None]).astype(np.float64)
-            )
+            spread = quantiles_of_known(np.where(none[:, None], 0.0, steps), known | none[:, None])
             spread = spread - spread[:, MEDIAN, None]
             last = panel.values[:, -1]
             made = last[:, None, None] + ahead[None, :, None] * spread[:, None, :]

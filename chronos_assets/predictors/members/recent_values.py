@@ -14,7 +14,7 @@ import numpy as np
 
 from chronos_assets.predictors.members.base import LEVELS, Contexts, Panel, PanelMember
 from chronos_assets.predictors.members.seasonal_naive import empirical_quantiles
-from chronos_assets.predictors.members.seasons import find_seasons
+from chronos_assets.predictors.members.seasons import adjust
 from chronos_assets.timeseries.arrays import Floats
 
 _MEMORY = 28.0  # periods, or seasons where there is a season, after which a value counts e times less
@@ -29,7 +29,7 @@ class RecentValues(PanelMember):
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         for panel in contexts.panels:
-            season = find_seasons(panel, contexts.seasons)
+            season = adjust(panel, contexts.seasons, contexts.horizon).season
             result = np.empty((len(panel.rows), contexts.horizon, len(LEVELS)))
             for length in np.unique(season).tolist():
                 chosen = np.flatnonzero(season == length)
@@ -43,12 +43,16 @@ class RecentValues(PanelMember):
         if season == 1:
             weights = np.where(observed, np.exp(-age / _MEMORY), 0.0)
             return empirical_quantiles(values, weights)[:, None, :].repeat(horizon, axis=1)
-        everything = empirical_quantiles(values, np.where(observed, np.exp(-age / (_SEASONS_KEPT * season)), 0.0))
         result = np.empty((len(chosen), horizon, len(LEVELS)))
         for step in range(min(season, horizon)):
             columns = np.flatnonzero(age % season == (season - 1 - step) % season)
             kept = np.where(observed[:, columns], np.exp(-age[columns] / (_SEASONS_KEPT * season)), 0.0)
             known = kept.sum(axis=1) > 0
             made = empirical_quantiles(values[:, columns], np.where(known[:, None], kept, 1.0))
-            result[:, step::season] = np.where(known[:, None], made, everything)[:, None, :]
+            result[:, step::season] = np.where(known[:, None], made, np.nan)[:, None, :]
+        never = np.flatnonzero(np.isnan(result).any(axis=(1, 2)))  # a phase that was never observed: all values
+        if len(never):
+            weights = np.where(observed[never], np.exp(-age / (_SEASONS_KEPT * season)), 0.0)
+            everything = empirical_quantiles(values[never], weights)[:, None, :]
+            result[never] = np.where(np.isnan(result[never]), everything, result[never])
         return result

@@ -20,8 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chronos_assets.predictors.members.base import Panel, row_sum
+from chronos_assets.predictors.members.base import Panel, row_sum, taken
 from chronos_assets.timeseries.arrays import Booleans, Floats, Integers
 
 _CRITICAL = 1.96  # normal score of the one-sided 97.5% limit
@@ -47,6 +48,15 @@ class Adjusted:
     season: Integers
     multiplicative: Booleans
     indices: Floats
+
+    def take(self, kept: NDArray[np.intp]) -> Adjusted:
+        """The same of some of the rows."""
+        return Adjusted(
+            taken(self.values, kept),
+            taken(self.season, kept),
+            taken(self.multiplicative, kept),
+            taken(self.indices, kept),
+        )
 
     def restore(self, quantiles: Floats) -> Floats:
         """Quantiles (n, horizon, Q) of the adjusted series with the season put back."""
@@ -89,6 +99,10 @@ def _lagged(values: Floats, counted: Booleans, lag: int) -> tuple[Floats, Intege
 
 def adjust(panel: Panel, candidates: tuple[int, ...], horizon: int) -> Adjusted:
     """The panel without the seasons found in it, and their indices over the next `horizon` periods."""
+    return panel.once(_adjust, candidates, horizon)
+
+
+def _adjust(panel: Panel, candidates: tuple[int, ...], horizon: int) -> Adjusted:
     season = find_seasons(panel, candidates)
     values = panel.values.copy()
     multiplicative = np.zeros(len(values), dtype=bool)

@@ -64,18 +64,15 @@ def smooth(values: Floats, panel: Panel) -> tuple[Floats, Floats, Floats]:
         The parameter of `ALPHAS` with the least squared error one step ahead, the last level, and the root mean square of
         those errors, each (n,). Before the first observation its value is repeated, which is no error.
     """
+    alphas = ALPHAS[:, None]
     columns = np.ascontiguousarray(values.T)
-    level = np.repeat(columns[0][:, None], len(ALPHAS), axis=1)
-    squared = np.zeros_like(level)
-    error = np.empty_like(level)
-    term = np.empty_like(level)
+    level = np.repeat(columns[:1], len(ALPHAS), axis=0)
+    squared, error, term = (np.zeros_like(level) for _ in range(3))
     for column in columns[1:]:
-        np.subtract(column[:, None], level, out=error)
-        np.multiply(error, error, out=term)
-        squared += term
-        error *= ALPHAS
-        level += error
-    best = squared.argmin(axis=1)
+        np.subtract(column, level, out=error)
+        squared += np.multiply(error, error, out=term)
+        level += np.multiply(alphas, error, out=term)
+    best = squared.argmin(axis=0)
     rows = np.arange(len(best))
     steps = np.maximum(panel.lengths - 1, 1)
-    return ALPHAS[best], level[rows, best], np.sqrt(squared[rows, best] / steps)
+    return ALPHAS[best], level[best, rows], np.sqrt(squared[best, rows] / steps)
