@@ -336,21 +336,22 @@ class _ForecastJob:
         """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
         latest = max(window.ordinal for window in self.windows)
         until = self.request.grid.instant(latest + 1)
-        width = self.context_length + self.request.horizon * (2 * len(self.request.levels) + 2)
+        width = self.request.horizon * (2 * len(self.request.levels) + 2)
         if self._covariate_source is not None:
             width += self._covariate_source.width * (self._covariate_reach + self.request.horizon)
-        limit = int(np.clip(_VALUES_AT_ONCE // width, max(item.batch_size for item in self.forecasters), _MAX_TASKS))
-        if not self.rows_independent:
-            limit = 256 * len(self.windows)  # so that a chunk ends with the same series whatever the windows
+        rows = max(item.batch_size for item in self.forecasters)
         tasks: list[ForecastTask] = []
-        passed = 0
+        passed, values = 0, 0
         beside = self._covariate_source.beside(shard.name) if self._covariate_source is not None else None
         for series in iter_series(shard, self.request.dimensions, until=until):
-            tasks += self._tasks(series, beside)
-            passed += 1
-            if (len(tasks) >= limit) if self.rows_independent else (passed >= 256):
+            found = list(self._tasks(series, beside))
+            tasks += found
+            passed, values = passed + 1, values + sum(len(task.context) + width for task in found)
+            full = len(tasks) >= _MAX_TASKS or (values >= _VALUES_AT_ONCE and len(tasks) >= rows)
+            # Where rows depend on others, a chunk ends with the same series whatever the windows.
+            if full if self.rows_independent else passed >= 256:
                 yield tasks, passed
-                tasks, passed = [], 0
+                tasks, passed, values = [], 0, 0
         yield tasks, passed
 
     @cached_property
