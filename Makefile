@@ -6,7 +6,7 @@ DATA ?=
 PORT ?= 3000
 DATA_FLAG := $(if $(DATA),--data "$(DATA)")
 
-.PHONY: help install run run-aws ui test test-unit lint check docs bench bench-accuracy clean
+.PHONY: help install run run-aws ui test test-unit test-deep lint check docs bench bench-accuracy clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -36,6 +36,9 @@ test: install ## the whole test suite, in parallel: much of it waits for other p
 
 test-unit: install ## the quick tests alone: no server, no subprocess, no training
 	$(BIN)/pytest -n 2 -m unit
+
+test-deep: install ## the tests of properties, each with ten times as many examples, others every time
+	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=deep
 
 lint: install ## format, lint, who imports whom, and types
 	$(BIN)/ruff format --check .

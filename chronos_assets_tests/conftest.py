@@ -41,14 +41,14 @@ from chronos_assets_tests.shares import QUICK, SLOW, in_shares
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-settings.register_profile(
-    "default",
-    max_examples=50,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+_COMMON: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+}
+# `make test` asks the same questions each time, no more of them than have ever found a fault; `make test-deep` asks others.
+settings.register_profile("default", max_examples=25, derandomize=True, **_COMMON)
+settings.register_profile("deep", max_examples=250, print_blob=True, **_COMMON)
 settings.load_profile("default")
 
 AWS_FIXTURES = {"aws", "aws_server", "s3_server"}

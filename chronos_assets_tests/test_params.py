@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import APPLICABLE_ALIGNMENT, MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
@@ -852,7 +852,6 @@ def parameters(draw: st.DrawFn) -> ForecastParams:
 
 @pytest.mark.process
 @given(parameters())
-@settings(max_examples=75)
 def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams) -> None:
     text = json.dumps(to_document(params))
     again = load_params(text)
@@ -863,7 +862,6 @@ def test_a_written_file_reads_back_as_the_same_parameters(params: ForecastParams
 
 @pytest.mark.process
 @given(parameters(), parameters())
-@settings(max_examples=25)
 def test_the_digest_tells_apart_what_a_forecast_depends_on(one: ForecastParams, other: ForecastParams) -> None:
     def data_only(params: ForecastParams) -> ForecastParams:
         return replace(params, training=TrainingParams(), anomaly_threshold=2.0, perform_delete=False)
@@ -932,7 +930,6 @@ def check_outcome(changed: Any) -> None:
 
 @pytest.mark.process
 @given(st.sampled_from(places(FULL)), json_values)
-@settings(max_examples=300)
 def test_any_value_anywhere_is_read_or_refused_but_never_crashes(path: tuple[Any, ...], value: Any) -> None:
     changed: Any = copy.deepcopy(FULL)
     if not path:
@@ -947,7 +944,6 @@ def test_any_value_anywhere_is_read_or_refused_but_never_crashes(path: tuple[Any
 
 @pytest.mark.process
 @given(st.lists(st.sampled_from([place for place in places(FULL) if place]), min_size=1, max_size=3, unique=True))
-@settings(max_examples=100)
 def test_any_missing_key_is_a_default_or_a_problem(paths: list[tuple[Any, ...]]) -> None:
     changed: Any = copy.deepcopy(FULL)
     # The last place first, so that the paths of the others stay what they were.

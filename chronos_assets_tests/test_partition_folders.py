@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chronos_assets.partition_folders import (
@@ -24,7 +24,6 @@ HOUR = "2025-06-20-13:00"
 OWN, FORMER = "as_of=2025-06-20-13%3A00", "as_of=2025-06-20-13:00"
 
 
-@settings(max_examples=60)
 @given(st.text(st.characters(codec="utf-8") | st.sampled_from("%:=/3A0aé\x7f"), max_size=12))
 @example("2025-06-20-13:00")
 @example("100%3A")

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.alignment import fit_alignment
@@ -65,7 +65,6 @@ class TestPhases:
         st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)).map(lambda moment: moment.replace(microsecond=0)),
         st.integers(5, 60),
     )
-    @settings(max_examples=150, deadline=None)
     def test_any_anchor_of_any_frequency_is_found_again(
         self, frequency: Frequency, anchor: datetime, count: int
     ) -> None:
@@ -80,7 +79,6 @@ class TestPhases:
             assert (found.range(rows[0], 3 * count) == given.range(rows[0], 3 * count)).all()
 
     @given(ANY_FREQUENCY, st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)), st.integers(-400, 400))
-    @settings(max_examples=100, deadline=None)
     def test_an_anchor_is_the_start_of_a_period_wherever_it_is_moved_to(
         self, frequency: Frequency, anchor: datetime, steps: int
     ) -> None:

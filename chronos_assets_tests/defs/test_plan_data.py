@@ -496,4 +496,4 @@ class History(RuleBasedStateMachine):
 
 
 TestHistories = pytest.mark.process(History.TestCase)  # takes seconds
-TestHistories.settings = settings(max_examples=75, stateful_step_count=30)
+TestHistories.settings = settings(stateful_step_count=30)

@@ -627,4 +627,4 @@ class History(RuleBasedStateMachine):
 NAMES_IN_ORDER = sorted(NAMES)
 
 TestHistories = pytest.mark.process(History.TestCase)  # takes seconds
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40)
+TestHistories.settings = settings(stateful_step_count=40)

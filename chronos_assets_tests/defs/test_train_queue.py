@@ -345,14 +345,13 @@ class QueueHistory(History):
 
 
 TestQueueHistories = QueueHistory.TestCase
-TestQueueHistories.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestQueueHistories.settings = settings(stateful_step_count=40)
 
 changes = st.lists(
     st.tuples(st.sampled_from(NAMES), st.sampled_from("wxyz"), st.booleans(), FATES), min_size=1, max_size=6
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(changes, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_sensors_with_and_without_a_queue_make_the_same_imports_of_the_same_events(epochs, chance):
     files, sqs = {}, FakeSqs()

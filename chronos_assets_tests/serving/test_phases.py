@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.alignment import fit_alignment
@@ -40,7 +40,6 @@ def answered_start(start: datetime, frequency: Frequency, count: int) -> datetim
 @example(Frequency(3, Unit.MONTH), datetime(2019, 2, 1), 20)
 @example(Frequency(1, Unit.MONTH), datetime(2019, 1, 29), 20)
 @example(Frequency(1, Unit.YEAR), datetime(2020, 6, 30), 12)
-@settings(max_examples=75)
 def test_a_series_goes_on_where_an_import_of_it_does(frequency: Frequency, start: datetime, count: int) -> None:
     start = start.replace(second=0, microsecond=0)
     if frequency.unit in {Unit.DAY, Unit.WEEK, Unit.MONTH, Unit.YEAR}:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.params.draft import with_guesses
@@ -142,7 +142,6 @@ def _check_account(report, drop):
 
 
 @pytest.mark.process
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(files, min_size=1, max_size=3))
 def test_with_parameters_every_row_is_accounted_for(tmp_path_factory, drop):
     folder = tmp_path_factory.mktemp("dirty")
@@ -162,7 +161,6 @@ def test_with_parameters_every_row_is_accounted_for(tmp_path_factory, drop):
 
 
 @pytest.mark.process
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(files, min_size=1, max_size=3), st.integers(5, 200))
 def test_without_parameters_files_are_understood_or_refused_in_words(tmp_path_factory, drop, limit):
     folder = tmp_path_factory.mktemp("dirty")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.params.forecast import Filling
@@ -134,7 +134,6 @@ class TestManySeries:
     st.sampled_from(METHODS),
     st.sampled_from(METHODS),
 )
-@settings(max_examples=100)
 def test_a_context_is_the_end_of_the_series_filled_as_of_then(values, cut, length, middlefill, backfill):
     target = np.array([np.nan if value is None else value for value in values])
     cut = min(cut, len(target))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.timeseries.dataset.shards import shard_number
@@ -80,7 +80,6 @@ outcomes = st.sampled_from([None, None, None, "", "no observation", "too short"]
 
 
 @pytest.mark.process
-@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(keys, outcomes, max_size=25), st.integers(1, 8), st.sampled_from([1, 9, 16_384]))
 def test_the_parts_of_any_number_of_instances_become_the_bytes_of_one(fates, instances, rows):
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:

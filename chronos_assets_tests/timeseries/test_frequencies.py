@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import APPLICABLE_ALIGNMENT, MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
@@ -244,7 +244,6 @@ def test_an_alignment_out_of_range_is_refused(parts: dict[str, int]) -> None:
 
 
 @given(grids(), st.lists(micros, min_size=1, max_size=20))
-@settings(max_examples=250)
 def test_every_instant_lies_in_its_own_period(grid: Grid, values: list[int]) -> None:
     timestamps = np.array(sorted(values), dtype="datetime64[us]")
     ordinals = grid.ordinal(timestamps)
@@ -256,7 +255,6 @@ def test_every_instant_lies_in_its_own_period(grid: Grid, values: list[int]) -> 
 
 
 @given(grids(), st.integers(-10_000, 20_000), st.integers(2, 200))
-@settings(max_examples=150)
 def test_periods_follow_each_other_without_gap_or_overlap(grid: Grid, first: int, count: int) -> None:
     # Keep years within 1 and 9999 for the longest periods.
     first = max(-1900, min(first, 7900)) if grid.frequency.unit is Unit.YEAR else first

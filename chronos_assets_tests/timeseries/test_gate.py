@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.timeseries.scoring.gate import (
@@ -194,7 +194,6 @@ tables = st.integers(1, 6).flatmap(
 
 
 @given(tables, st.integers(0, 5))
-@settings(max_examples=75)
 def test_the_difference_is_that_of_the_wqls_symmetric_and_the_same_under_a_seed(drawn, seed):
     candidate, reference, scale = (np.array(table) for table in drawn[:3])
     missing = np.array(drawn[3])

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Alignment
@@ -194,7 +194,6 @@ def as_parquet(table):
 
 
 @pytest.mark.process
-@settings(max_examples=25)
 @given(
     datasets(),
     st.sampled_from(["sum", "avg", "first", "min", "max"]),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
@@ -746,7 +746,6 @@ def test_the_boundary_is_where_the_rows_lie(name: str, alignment: Alignment) -> 
     st.floats(0, 0.4),
     st.integers(0, 2**32),
 )
-@settings(max_examples=75)
 def test_gaps_and_order_do_not_hide_the_frequency(frequency: Frequency, items: int, missing: float, seed: int) -> None:
     generator = random.Random(seed)
     times = Grid(frequency).range(np.datetime64("2001-03-04"), 80)
@@ -853,7 +852,6 @@ tables = st.integers(1, 4).flatmap(
 
 @pytest.mark.process
 @given(tables)
-@settings(max_examples=250)
 def test_any_sample_is_understood_or_refused_but_never_crashes(table: tuple[list[str] | None, list[list[str]]]) -> None:
     header, rows = table
     try:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
@@ -197,7 +197,6 @@ class TestUnfinished:
         st.sampled_from([1, 2, 3, 9]),
         st.booleans(),
     )
-    @settings(max_examples=40, deadline=None)
     def test_wherever_rows_are_cut_only_whole_periods_stay(self, tmp_path_factory, kind, head, tail, between, told):
         frequency, data, rows_each = kind
         grid = declared(frequency).grid
@@ -320,7 +319,6 @@ class TestClocks:
 
     @pytest.mark.process
     @given(st.sampled_from(ZONES), st.datetimes(datetime(2015, 1, 1), datetime(2025, 1, 1)), st.integers(1, 5))
-    @settings(max_examples=25, deadline=None)
     def test_days_of_a_zone_have_all_of_their_hours(self, tmp_path_factory, zone, start, days):
         local = start.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=ZoneInfo(zone))
         begin, end = local.astimezone(UTC), (local + timedelta(days=days + 2)).astimezone(UTC)

@@ -6,7 +6,7 @@ from functools import cache
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Unit
@@ -215,7 +215,6 @@ ZONES = st.sampled_from([None, "UTC", "Europe/Berlin", "America/St_Johns", "Asia
     st.lists(st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2100, 1, 1)), min_size=1, max_size=20),
     ZONES,
 )
-@settings(max_examples=50)
 def test_what_is_written_is_read_back(
     date: str, time: str, offset: str, moments: list[dt.datetime], time_zone: str | None
 ) -> None:
@@ -229,7 +228,6 @@ def test_what_is_written_is_read_back(
 
 
 @given(st.text(alphabet="yMdDHhmsSaEXZT -:/.,'%q", max_size=25))
-@settings(max_examples=250)
 def test_any_pattern_is_refused_or_reads_what_it_writes(pattern: str) -> None:
     try:
         parse_pattern(pattern)

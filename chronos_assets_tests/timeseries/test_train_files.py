@@ -10,7 +10,7 @@ from typing import ClassVar
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
@@ -325,7 +325,6 @@ odd = st.one_of(lines, texts, texts.map(lambda text: f"2024-01-01 00:00:00,{text
 
 
 @pytest.mark.process
-@settings(max_examples=75)
 @given(
     st.one_of(st.lists(lines, max_size=5), st.lists(odd, max_size=5)),
     st.lists(st.sampled_from(["\n", "\n", "\n", "\r\n", "\r"]), min_size=5, max_size=5),

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
@@ -365,7 +365,6 @@ values = st.none() | st.floats(-1e280, 1e280) | st.integers(-(10**17), 10**17)
 
 
 @pytest.mark.process
-@settings(max_examples=75)
 @given(
     targets=st.lists(
         st.lists(values, min_size=1, max_size=8).filter(lambda v: any(x is not None for x in v)), min_size=1
@@ -401,7 +400,6 @@ def parsed(*request):
 
 
 @pytest.mark.process
-@settings(max_examples=175)
 @given(malformed())
 @example(("text/csv", b"a,0001-01-01T00:00+23:59,1\na,0001-01-01T00:00-23:59,1\n", ""))
 @example(("application/json", b'{"inputs": [{"target": [1], "start": "9999-12-31"}], "parameters": {"freq": "Y"}}', ""))

@@ -356,7 +356,7 @@ def test_its_jobs_run_on_what_the_ones_before_them_left(group, store, aws, tmp_p
 def test_on_data_what_is_judged_and_registered_is_a_predictor(group, store, aws, tmp_path):
     store.publish(DATASET_KEY, write_dataset(tmp_path / "dataset", waves(count=3, length=240)))
     asked = PARAMS["Predictor"] | {"ForecastHorizon": 6}
-    chronos = {"Training": {"Strategy": "TRAIN"}, "Predictor": {"Members": ["chronos", "tuned"]}}
+    chronos = {"Training": {"Strategy": "TRAIN"}, "Predictor": {"Members": ["chronos/1", "tuned/1"]}}
     store.put("params.json", json.dumps(PARAMS | {"Predictor": asked, "Chronos": chronos}).encode())
     models, folder = left_to_register(executed(group, store, aws), aws, tmp_path)
     predictor = Predictor.load(folder)
