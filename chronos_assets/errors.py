@@ -7,6 +7,12 @@ status code by a request (`serving.app`). Elsewhere: errors of libraries, which 
 where they first appear.
 """
 
+import errno
+import re
+
+_FULL = re.compile(r"database or disk is full|No space left on device")  # as SQLite and DuckDB say it
+_FREE_SPACE = "free some, and run again; what is published stays as it was"
+
 
 class ChronosAssetsError(Exception):
     """Something that the user can fix; the message says what, where and how.
@@ -16,3 +22,14 @@ class ChronosAssetsError(Exception):
     """
 
     transient: bool = False
+
+
+def disk_trouble(error: Exception) -> str:
+    """What is wrong, and how to fix it, where a disk is full or can't be written to; empty for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        place = error.filename2 or error.filename
+        word = f"{place}: {error.strerror}" if place else error.strerror
+        if error.errno == errno.EROFS:
+            return f"{word}: make it writable, or set CHRONOS_STORE to another folder"
+        return f"{word}: {_FREE_SPACE}"
+    return f"no space is left on the disk of the store: {_FREE_SPACE}" if _FULL.search(str(error)) else ""

@@ -1,5 +1,7 @@
 """Errors at Dagster's edge. That all have one root is in `test_imports`."""
 
+import errno
+
 import dagster as dg
 import pytest
 
@@ -40,3 +42,24 @@ def test_only_what_may_pass_is_tried_again_by_a_sensor(error: ChronosAssetsError
 def test_other_errors_keep_their_traceback() -> None:
     with pytest.raises(KeyError), failures():
         raise KeyError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/store/x"), "/store/x: No space left on device: free some"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "/store/x"),
+            "/store/x: Read-only file system: make it writable",
+        ),
+        (
+            RuntimeError('FATAL Error: Could not write file "/x": No space left on device'),
+            "no space is left on the disk",
+        ),
+    ],
+)
+def test_a_disk_that_takes_no_more_is_named_with_the_way_out(error: Exception, words: str) -> None:
+    with pytest.raises(dg.Failure) as failure, failures():
+        raise error
+    assert failure.value.description is not None
+    assert failure.value.description.startswith(words)

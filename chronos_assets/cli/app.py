@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import typer
 from typer.exceptions import TyperException
 
 from chronos_assets.cli import backfill, dashboard, doctor, endpoint, model, query, run, sagemaker, ui, user_files
-from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.errors import ChronosAssetsError, disk_trouble
 
 MAX_LINES = 5
 WIDEST = 1500  # characters of a line: a reason that quotes a whole document helps nobody
@@ -29,8 +28,6 @@ INTERRUPTED = 130
 NOBODY_READS = 1  # typer's own, where it notices first
 
 VERBOSE = "--verbose"
-
-_FULL = re.compile(r"database or disk is full|No space left on device")
 
 app = typer.Typer(
     help="From train files to published quantile forecasts.",
@@ -97,12 +94,12 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, TyperException):
         return f"{error.format_message()}\nSee chronos-assets {''.join(_command_of(error))}--help"
+    if trouble := disk_trouble(error):
+        return trouble
     if isinstance(error, OSError):
-        # No space, no permission, a file where a folder should be: the system's word and the path say it all.
+        # No permission, a file where a folder should be: the system's word and the path say it all.
         place = error.filename2 or error.filename
         return f"{f'{place}: ' if place else ''}{error.strerror or error}"
-    if _FULL.search(str(error)):  # as SQLite and DuckDB say it
-        return "no space is left on the disk of the store: free some, and run again; what is published stays as it was"
     return (
         f"{type(error).__name__}: {error}\nThis is not an error that was expected: run the command again with {VERBOSE} and "
         "report what it prints."

@@ -13,7 +13,6 @@ from chronos_assets.cli import dashboard
 from chronos_assets.cli.common import DataOption, UsageError, dagster_home, open_group, settings_for
 from chronos_assets.cli.ports import check_port, free_port
 from chronos_assets.platforms.file_locks import lock_file
-from chronos_assets.store_layout import TRAIN_KEY
 
 if TYPE_CHECKING:
     from chronos_assets.settings import Settings
@@ -35,6 +34,7 @@ def ui(
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.store import store_folder
     from chronos_assets.platforms.local.warm_workers import own_warm_workers
+    from chronos_assets.store_layout import TRAIN_KEY
 
     settings = settings_for(data)
     home = dagster_home(settings).resolve()

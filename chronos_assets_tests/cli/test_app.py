@@ -57,6 +57,9 @@ def test_the_systems_errors_name_the_path(failing: Raise, capsys: pytest.Capture
     failing(PermissionError(13, "Permission denied", "/some/where"))
     assert main(["query", "x"]) == 1
     assert capsys.readouterr().err == "chronos-assets: /some/where: Permission denied\n"
+    failing(OSError(30, "Read-only file system", "/some/where"))
+    assert main(["query", "x"]) == 1
+    assert "/some/where: Read-only file system: make it writable, or set CHRONOS_STORE" in capsys.readouterr().err
     failing(RuntimeError("(sqlite3.OperationalError) database or disk is full\n[SQL: CREATE TABLE …]"))
     assert main(["query", "x"]) == 1
     assert "no space is left on the disk of the store: free some" in capsys.readouterr().err
