@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from chronos_assets.kernelsynth import causal
 
@@ -20,6 +21,7 @@ def test_an_effect_never_comes_before_its_cause(monkeypatch):
     assert (moved[:, 150:] != still[:, 150:]).any(axis=1).all()
 
 
+@pytest.mark.process
 def test_rows_of_one_draw_depend_on_one_another():
     series = causal.causal_graph(np.random.default_rng(0), 200, 300)
     alone = np.concatenate([causal.causal_graph(np.random.default_rng(seed), 1, 300) for seed in range(200)])

@@ -87,6 +87,7 @@ def test_the_bank_is_the_papers():
     assert periods == [24, 48, 96, 168, 336, 672, 7, 14, 30, 60, 365, 730, 4, 26, 52, 4, 6, 12, 4, 40, 10]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("length", [2, 3, 37, 256])
 @pytest.mark.parametrize("kernel", sorted(set(BANK), key=str), ids=str)
 def test_each_kernel_of_the_bank_is_scikit_learns(kernel, length):

@@ -57,6 +57,7 @@ def test_uses_one_after_another_share_an_instance_and_nothing_else(tmp_path: Pat
     assert list(tmp_path.glob("*/*")) == []
 
 
+@pytest.mark.process
 def test_uses_at_once_have_an_instance_each(tmp_path: Path, opened: list[object]) -> None:
     with ExitStack() as stack:
         outer = stack.enter_context(scratch_connection(tmp_path, memory_limit="200MB"))

@@ -74,6 +74,7 @@ REAL: dict[str, tuple[Any, ...]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", REAL)
 def test_real_files_are_understood(shared_data: Path, name: str) -> None:
     has_header, domain, item, timestamp, target, dimensions, frequency, alignment, pattern = REAL[name]
@@ -88,6 +89,7 @@ def test_real_files_are_understood(shared_data: Path, name: str) -> None:
     assert parse_params(to_document(params)) == params
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "delimiter", "reason"),
     [
@@ -105,6 +107,7 @@ def test_real_files_with_more_than_one_reading_are_refused(
         infer(header, rows)
 
 
+@pytest.mark.process
 def test_a_file_of_one_series_needs_only_its_target_named(shared_data: Path) -> None:
     header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
     params = infer(header, rows, dataset_group="household", target="Global_active_power")

@@ -209,6 +209,7 @@ def local_hours(zone: str, first: str, count: int = 24 * 14) -> list[str]:
     return [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("zone", "first", "named"),
     [

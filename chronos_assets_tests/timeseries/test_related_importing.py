@@ -447,6 +447,7 @@ def test_rows_that_lie_elsewhere_in_a_period_than_the_targets_are_refused(
         np.testing.assert_equal(read_all(tmp_path / "out")[("a",)].values["price"], np.arange(len(target)))
 
 
+@pytest.mark.process
 def test_many_rows_go_through_the_disk_and_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"price": "float", "event": "string"}
     keys = [(f"i{number}",) for number in range(40)]

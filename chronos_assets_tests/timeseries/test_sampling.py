@@ -136,6 +136,7 @@ def test_rows_of_all_files_are_drawn(tmp_path: Path) -> None:
     assert not sample.complete
 
 
+@pytest.mark.process
 def test_a_long_file_is_seen_from_its_beginning_to_its_end(tmp_path: Path) -> None:
     days = _days(20_000, datetime(1970, 1, 1))
     path = _write(tmp_path / "a.csv", "date,y\n" + "".join(f"{day},{at}\n" for at, day in enumerate(days)))

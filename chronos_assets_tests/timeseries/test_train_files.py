@@ -335,6 +335,7 @@ def test_both_readers_of_csv_find_the_same_rows(tmp_path, connection, lines, end
     assert found[0] == found[1]
 
 
+@pytest.mark.process
 def test_quoted_line_ends_across_the_parts_that_duckdb_reads_in_parallel(drop):
     number = 120_000
     text = "".join(f'2024-01-01 00:00:00,{at % 9},"item\n{at % 11}\n, ""{"x" * (at % 5)}"""\n' for at in range(number))

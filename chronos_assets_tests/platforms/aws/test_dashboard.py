@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+import pytest
+
 from chronos_assets.defs import measurements
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.request_limits import violations
@@ -41,6 +43,7 @@ def alarms() -> list[dict[str, Any]]:
     return [{**alarm, "Threshold": float(alarm["Threshold"])} for alarm in texts]
 
 
+@pytest.mark.process
 def test_everything_that_is_shown_is_measured() -> None:
     text = json.dumps(dashboard())
     shown = set(re.findall(r'\["Ours", "(\w+)", "DataSet", "shop"', text))
