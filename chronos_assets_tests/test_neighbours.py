@@ -34,7 +34,7 @@ from chronos_assets.models.quantiles import clip_at_zero, in_whole_numbers, is_i
 from chronos_assets.params.forecast import Attribute
 from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
-from chronos_assets.pipeline import forecasts
+from chronos_assets.pipeline import forecast_windows
 from chronos_assets.pipeline.account import unseen_rows
 from chronos_assets.pipeline.partitions import forecast_partitions
 from chronos_assets.planning.listing import why_ignored
@@ -78,9 +78,9 @@ class TestTheClockOfPartitions:
     ) -> None:
         now = datetime.fromisoformat(moment).replace(tzinfo=UTC)
         settings = Settings(partitions=cadence, partition_start="2024-01-01")
-        monkeypatch.setattr(forecasts, "local_now", lambda clock: local_now(clock, now))
+        monkeypatch.setattr(forecast_windows, "local_now", lambda clock: local_now(clock, now))
         state: Any = SimpleNamespace(clock=zone, group=SimpleNamespace(settings=settings))
-        end = forecasts.end_of_windows(state)
+        end = forecast_windows.end_of_windows(state)
         there = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         assert there < end
         assert end - there <= {"hourly": timedelta(hours=1), "daily": timedelta(days=1)}.get(

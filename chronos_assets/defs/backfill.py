@@ -15,7 +15,8 @@ import dagster as dg
 from chronos_assets.defs.launcher import Launcher, MainJobError, consecutive
 from chronos_assets.defs.main_job import import_inputs
 from chronos_assets.pipeline.accuracy import scorable, unscored_forecasts
-from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
+from chronos_assets.pipeline.forecast_states import stale_forecasts
+from chronos_assets.pipeline.forecast_windows import main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import Window, window_for_key, window_of

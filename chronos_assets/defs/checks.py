@@ -12,8 +12,8 @@ import dagster as dg
 
 from chronos_assets.defs.failures import failures
 from chronos_assets.defs.metadata import failing_rows
-from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.accuracy import WindowAccuracy
+from chronos_assets.pipeline.endpoint_comparison import compare_endpoint
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.moments import timestamp
 from chronos_assets.pipeline.packaging import Packaged
@@ -142,7 +142,7 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
     )
     def answers_like_the_batch_forecast(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         with failures():
-            compared = serving.compare_endpoint(GroupState(group))
+            compared = compare_endpoint(GroupState(group))
         return dg.AssetCheckResult(
             passed=compared.agree,
             description=compared.note,

@@ -18,13 +18,10 @@ from chronos_assets.params.exports import BacktestParams
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
 from chronos_assets.pipeline.covariate_imports import stale_inputs
-from chronos_assets.pipeline.forecasts import (
-    AHEAD_TAG,
-    evaluation_windows,
-    forecast_is_shown,
-    main_windows,
-    stale_forecasts,
-)
+from chronos_assets.pipeline.current_forecast import forecast_is_shown
+from chronos_assets.pipeline.forecast_states import stale_forecasts
+from chronos_assets.pipeline.forecast_windows import evaluation_windows, main_windows
+from chronos_assets.pipeline.forecasts import AHEAD_TAG
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.synthetic import synthetic_is_current

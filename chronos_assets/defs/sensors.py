@@ -16,13 +16,14 @@ from chronos_assets.defs.redeploy_sensor import redeploy_sensor
 from chronos_assets.defs.sensor_parts import REASON_TAG, queue_news, run_state, running_sensor, skipped
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.pipeline import forecasts as forecast_steps
 from chronos_assets.pipeline import training
 from chronos_assets.pipeline.accuracy import accuracy_states
 from chronos_assets.pipeline.covariate_imports import covariate_assets, inputs_digest, last_inputs, pending_covariates
 from chronos_assets.pipeline.covariate_kinds import KINDS, CovariateKind, covariate_files
+from chronos_assets.pipeline.current_forecast import shown_state
 from chronos_assets.pipeline.dataset import dataset_state
-from chronos_assets.pipeline.forecasts import forecast_states
+from chronos_assets.pipeline.forecast_states import forecast_states, recipe
+from chronos_assets.pipeline.forecast_windows import end_of_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.run_settings import training_is_on
 from chronos_assets.pipeline.state import GroupState
@@ -208,11 +209,11 @@ def _new_data_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
             dataset = dataset_state(state, context.instance)
             if dataset and (waiting := pending_covariates(state, context.instance)):
                 return dg.SensorResult(skip_reason=waiting, cursor=context.cursor)
-            recipe = forecast_steps.recipe(state) if dataset else ""
+            wanted = recipe(state) if dataset else ""
             forecasts = forecast_states(state) if dataset else {}
-            shown = forecast_steps.shown_state(state) if dataset else None
+            shown = shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
-            end_of_windows = forecast_steps.end_of_windows(state)
+            end = end_of_windows(state)
         except ChronosAssetsError as error:
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
             return skipped(context, error)
@@ -222,10 +223,10 @@ def _new_data_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
             accuracy_states(group),
             context.cursor,
             runs=runs,
-            recipe=recipe,
+            recipe=wanted,
             cadence=group.settings.partitions,
             first_window=group.settings.partition_start_time().replace(tzinfo=None),
-            end_of_windows=end_of_windows,
+            end_of_windows=end,
             shown=shown,
         )
         return _data_result(group, plan, retrain)

@@ -15,7 +15,8 @@ import dagster as dg
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.covariates import item_categories
 from chronos_assets.pipeline.errors import StepError
-from chronos_assets.pipeline.forecasts import forecast_states, main_windows
+from chronos_assets.pipeline.forecast_states import forecast_states
+from chronos_assets.pipeline.forecast_windows import main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import levels_to_score
 from chronos_assets.pipeline.live_bands import live_document

@@ -1,7 +1,7 @@
 """The exports that Amazon Forecast's users read: backtests and monitor results, made of what is published.
 
 Here: which partitions they show, when they are made again, where they go. Elsewhere: what is in the files
-(`timeseries.scoring.backtest_export`, `service_documents`), the current forecast's export (`pipeline.forecasts`).
+(`timeseries.scoring.backtest_export`, `service_documents`), the current forecast's export (`pipeline.current_forecast`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,3 +17,8 @@ def timestamp(text: str) -> np.datetime64:
 def as_datetime(moment: np.datetime64) -> datetime:
     """A moment as Python's datetime, without a zone."""
     return cast(datetime, moment.astype("datetime64[us]").item())
+
+
+def moment_of(manifest: Mapping[str, Any], name: str) -> datetime:
+    """The time that a manifest has as `name`."""
+    return datetime.fromisoformat(manifest[name])

@@ -25,7 +25,8 @@ import dagster as dg
 
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.errors import StepError
-from chronos_assets.pipeline.forecasts import forecast_job, forecast_states, recipe
+from chronos_assets.pipeline.forecast_states import forecast_states, recipe
+from chronos_assets.pipeline.forecasts import forecast_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.staging import memory_limit_named, staging

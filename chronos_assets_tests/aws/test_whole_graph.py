@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.pipeline import serving
+from chronos_assets.pipeline.endpoint_comparison import compare_endpoint
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.store_layout import DATASET_KEY, history_key
 from chronos_assets_tests import forks
@@ -156,7 +157,7 @@ def test_the_whole_graph_is_that_of_a_laptop(
     # The endpoint answers as the forecast does.
     assert line.metadata("endpoint")["invocations"].endswith("/endpoints/Shop/invocations")
     assert "aws sagemaker-runtime invoke-endpoint --endpoint-name Shop " in line.metadata("endpoint")["try_it"]
-    compared = serving.compare_endpoint(line.state)
+    compared = compare_endpoint(line.state)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5

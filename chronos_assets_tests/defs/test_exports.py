@@ -17,8 +17,8 @@ import pytest
 
 from chronos_assets.cli.summary import forecast_rows
 from chronos_assets.pipeline import exports
+from chronos_assets.pipeline.current_forecast import shown_state
 from chronos_assets.pipeline.exports import publish_exports
-from chronos_assets.pipeline.forecasts import shown_state
 from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.serving.forecast_queries import ForecastPlaces
 from chronos_assets_tests.defs.line import Line

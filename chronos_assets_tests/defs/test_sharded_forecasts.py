@@ -11,9 +11,9 @@ import pytest
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.pipeline.dataset import SHARDS_PER_INSTANCE, dataset_is_current, last_observations
-from chronos_assets.pipeline.forecasts import contexts_of
+from chronos_assets.pipeline.endpoint_comparison import contexts_of, published_series
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.published import published_manifest, published_series
+from chronos_assets.pipeline.published import published_manifest
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings

@@ -15,7 +15,9 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.pipeline import decisions, model_in_use, serving, training, tuning
-from chronos_assets.pipeline.forecasts import main_windows, stale_forecasts
+from chronos_assets.pipeline.endpoint_comparison import compare_endpoint
+from chronos_assets.pipeline.forecast_states import stale_forecasts
+from chronos_assets.pipeline.forecast_windows import main_windows
 from chronos_assets.pipeline.tuning import read_tuned
 from chronos_assets_tests import forks
 from chronos_assets_tests.defs.line import FIRST, PARAMS, Line, failure_reason, hourly_rows, make_line
@@ -142,7 +144,7 @@ def test_from_data_to_a_served_version_and_back(line: Line, monkeypatch: pytest.
     assert line.run(["forecasts"], ("2024-01-07", "2024-01-10")).success
     forecast = line.metadata("forecasts", "2024-01-10")
     assert (forecast["model"], forecast["trained_on_later_data"]) == ("Shop/1", False)
-    compared = serving.compare_endpoint(line.state)
+    compared = compare_endpoint(line.state)
     assert compared.series == 2
     assert compared.difference is not None
     assert compared.difference <= 1e-5

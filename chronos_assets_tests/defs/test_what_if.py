@@ -37,8 +37,9 @@ from chronos_assets.dashboard.charts import VERMILION
 from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.what_if_sensor import what_if_sensor
 from chronos_assets.pipeline.account import scenario_rows
+from chronos_assets.pipeline.endpoint_comparison import compare_endpoint
 from chronos_assets.pipeline.forecasts import withdraw_outdated_explanation
-from chronos_assets.pipeline.serving import compare_endpoint, deploy
+from chronos_assets.pipeline.serving import deploy
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.pipeline.tables import tables_lineage
 from chronos_assets.pipeline.what_if import (

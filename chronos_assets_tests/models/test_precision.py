@@ -11,7 +11,7 @@ from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import LoadedModel, load_model
 from chronos_assets.models.precision import TOLERANCE, multiplying_in, precisions_of
 from chronos_assets.params.options import PRECISIONS
-from chronos_assets.pipeline.serving import endpoint_tolerance
+from chronos_assets.pipeline.endpoint_comparison import endpoint_tolerance
 from chronos_assets.timeseries.forecast.files import merge_passes
 from chronos_assets_tests.models.tiny import folder_of
 
