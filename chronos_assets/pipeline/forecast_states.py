@@ -26,6 +26,11 @@ def recipe(state: GroupState) -> str:
     return f"{state.model_in_use.digest}:{params.digest}:{state.model_in_use.predictor}:{beside}"
 
 
+def made_from_now(state: GroupState) -> tuple[str, str]:
+    """`ForecastState.made_from` of a forecast that is made now."""
+    return state.require_manifest().data_version, recipe(state)
+
+
 def forecast_states(state: GroupState) -> dict[str, ForecastState]:
     """The forecast that each partition has, by partition key; `ChronosAssetsError` if parameters or model can't be read."""
     group = state.group
@@ -65,11 +70,11 @@ def stale_forecasts(state: GroupState, instance: dg.DagsterInstance, windows: Se
     """Those of `windows` not forecast from today's dataset, parameters and model, or that Dagster doesn't know of."""
     group = state.group
     states = forecast_states(state)
-    wanted = (state.require_manifest().data_version, recipe(state))
+    wanted = made_from_now(state)
     return [
         window
         for window in windows
         if (made := states.get(window.key)) is None
-        or (made.data_version, made.recipe) != wanted
+        or made.made_from != wanted
         or not latest_metadata(instance, group.key("forecasts"), window.key)
     ]

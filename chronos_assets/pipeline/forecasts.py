@@ -22,7 +22,7 @@ from chronos_assets.pipeline.cold_starts import with_cold_starts
 from chronos_assets.pipeline.current_forecast import publish_current
 from chronos_assets.pipeline.dataset import known_after, reading_parameters
 from chronos_assets.pipeline.errors import StepError
-from chronos_assets.pipeline.forecast_states import forecast_states, recipe
+from chronos_assets.pipeline.forecast_states import forecast_states, made_from_now
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels, publish_levels
 from chronos_assets.pipeline.live_bands import live_records
@@ -203,13 +203,13 @@ def _forecasts(
 def _prepared(state: GroupState, keys: Sequence[str]) -> ForecastRun | None:
     """Forecasts that an earlier run's job has made of today's dataset, parameters and model; None if one is missing."""
     store, states = state.group.store, forecast_states(state)
-    wanted = (state.require_manifest().data_version, recipe(state))
+    wanted = made_from_now(state)
     manifests, messages = {}, {}
     for key in keys:
         reported, made = state.group.read_json(_prepared_key(key)), states.get(key)
         if reported is None or made is None:
             return None
-        if reported["version"] != made.version or (made.data_version, made.recipe) != wanted:
+        if reported["version"] != made.version or made.made_from != wanted:
             return None
         manifests[key], messages[key] = forecast_manifest(state.group, key), reported["message"]
     windows = [window_for_key(key, state.group.settings.partitions) for key in keys]

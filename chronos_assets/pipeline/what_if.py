@@ -25,7 +25,7 @@ import dagster as dg
 
 from chronos_assets.partition_folders import job_folder
 from chronos_assets.pipeline.errors import StepError
-from chronos_assets.pipeline.forecast_states import forecast_states, recipe
+from chronos_assets.pipeline.forecast_states import forecast_states, made_from_now
 from chronos_assets.pipeline.forecasts import forecast_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
@@ -196,7 +196,7 @@ def baseline_problem(state: GroupState) -> str | None:
     if shown is None:
         return "there is no current forecast to compare with: materialize forecasts first"
     made = forecast_states(state).get(shown["as_of"])
-    if made is None or (made.data_version, made.recipe) != (state.require_manifest().data_version, recipe(state)):
+    if made is None or made.made_from != made_from_now(state):
         return (
             f"the current forecast ({shown['as_of']}) was made from other data, parameters or another model than there are "
             "now: materialize its partition of forecasts again"

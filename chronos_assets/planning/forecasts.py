@@ -71,6 +71,11 @@ class ForecastState:
     context_end: datetime
     series: int = 1
 
+    @property
+    def made_from(self) -> tuple[str, str]:
+        """Dataset and recipe: where these are others now, the forecast is out of date."""
+        return self.data_version, self.recipe
+
 
 @dataclass(frozen=True)
 class AccuracyState:
@@ -219,7 +224,7 @@ def is_shown(made: ForecastState, shown: ForecastState | None, last: datetime) -
         return False
     if shown.context_end != made.context_end:
         return shown.context_end > made.context_end
-    return (shown.data_version, shown.recipe) == (made.data_version, made.recipe)
+    return shown.made_from == made.made_from
 
 
 def _still_running(state: _DataCursor, runs: Mapping[str, RunState]) -> tuple[dict[str, str], dict[str, str]]:
@@ -270,7 +275,7 @@ def _due_forecast(
     except NoWindowError as error:
         return [], str(error)
     seen = forecasts.get(window.key)
-    if seen is not None and (seen.data_version, seen.recipe) == (dataset.data_version, recipe):
+    if seen is not None and seen.made_from == (dataset.data_version, recipe):
         if is_shown(seen, shown, dataset.last):
             return [], f"the forecast of {window.key} is up to date"
         stamp = digest_of(dataset.id, dataset.data_version, recipe, shown.version if shown else "none")
