@@ -1,7 +1,7 @@
 """Endpoints as local server processes that outlive the run that deployed them.
 
-Here: starting, trying, switching, finding and ending them. Elsewhere: what a server answers, and how
-it takes over a socket (`workloads/serve`, `serving/handover`).
+Here: starting, trying and switching them. Elsewhere: their processes (`server_processes`), calls of them
+(`server_calls`), what a server answers, and how it takes over a socket (`workloads/serve`, `serving/handover`).
 
 Folder `<store>/.endpoints/<name>/`:
 
@@ -17,10 +17,6 @@ see one port that always answers. A server that fails before that is ended, and 
 **Killed at any moment**, a deployment leaves servers that find out by themselves: one that isn't named in `state.json`
 when its launcher is gone goes away, one that is named there retires its predecessor. What can't (stopped, hung) is
 written down in `state.json` before it matters, and ended by the next deployment or deletion.
-
-**No other process is ever touched.** A process is ours if its number, its start time and its command line, which holds
-the deployment's folder, are those written down; on Linux it is signalled through a descriptor of the process
-(`pidfd_open(2)`), opened before that is checked, so that a number used again can't be hit.
 """
 
 from __future__ import annotations
@@ -30,7 +26,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -51,43 +46,18 @@ from chronos_assets.platforms.endpoints import (
 )
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.jobs import WORKLOADS, check_job_name
-from chronos_assets.platforms.local.processes import ask_ps, failure_reason, log_tail, start_time, workload_environment
+from chronos_assets.platforms.local.processes import failure_reason, log_tail, workload_environment
+from chronos_assets.platforms.local.server_calls import HOST, ping, post, url_of
+from chronos_assets.platforms.local.server_processes import ServerProcess, end_server, lives, remembered
 from chronos_assets.platforms.locked_folder import lock_path
 from chronos_assets.platforms.store import Store, StoreKeyError
 from chronos_assets.store_layout import ENDPOINTS_KEY
 from chronos_assets.system import replaced, write_json
 
-HOST = "127.0.0.1"
-
 # Ports that no system gives to outgoing connections by itself, so that an endpoint's own is free after a restart.
 _FIRST_PORT, _PORTS, _PORTS_TRIED = 20_000, 10_000, 50
 
 _STATE = "state.json"
-
-_PING_SECONDS = 5.0
-_INVOKE_SECONDS = 120.0
-
-# Children of this process, so that one that has ended is seen to have: otherwise its number stays taken.
-_children: dict[int, subprocess.Popen[bytes]] = {}
-
-
-@dataclass(frozen=True)
-class ServerProcess:
-    """A server as it is written down in the state.
-
-    Attributes:
-        folder: its deployment, `d<n>`.
-        pid: process number; started: its start time, as the system reports it.
-        identity, version: of what it serves.
-        deployed: when, ISO, UTC.
-    """
-
-    folder: str
-    pid: int
-    started: str
-    identity: str
-    version: str
-    deployed: str
 
 
 @dataclass(frozen=True)
@@ -158,10 +128,10 @@ class LocalEndpoints:
         if state.current is None or state.port is None:
             raise EndpointError(f"there is no endpoint {name!r}: materialize the asset that deploys it")
         try:
-            status, answer = _post(state.port, document)
+            status, answer = post(state.port, document)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise EndpointError(
-                f"endpoint {name!r} does not answer at {_url(state.port)} ({error}): deploy it again"
+                f"endpoint {name!r} does not answer at {url_of(state.port)} ({error}): deploy it again"
             ) from error
         if status != 200:
             raise EndpointError(f"endpoint {name!r} answered {status}: {answer.get('message', answer)}")
@@ -175,7 +145,7 @@ class LocalEndpoints:
         with self._locked(home):
             state = _read_state(home)
             for process in state.processes:
-                self._end(home, process)
+                end_server(home, process, self._grace_seconds)
             (home / _STATE).unlink(missing_ok=True)  # first: a deletion that is cut short is one
             shutil.rmtree(home)
             lock_path(home).unlink(missing_ok=True)
@@ -205,21 +175,21 @@ class LocalEndpoints:
         state = _read_state(home)
         if not state.others:
             return state
-        if state.current is None or not self._lives(state.current):
+        if state.current is None or not lives(state.current):
             # The new server died before it retired the old one, and nobody was there to see it.
             alive = [other for other in state.others if self._answers(replace(state, current=other))]
             state = replace(state, current=alive[0] if alive else state.current)
         for other in state.others:
             if other != state.current:
                 log.info(f"endpoint {state.name}: ending {other.folder}, which an interrupted deployment left")
-                self._end(home, other)
+                end_server(home, other, self._grace_seconds)
         return _write_state(home, replace(state, others=()))
 
     def _answers(self, state: _StateFile) -> bool:
         """Whether the server in use lives and answers; while it is replaced, the new one may answer in its place."""
-        if state.current is None or state.port is None or not self._lives(state.current):
+        if state.current is None or state.port is None or not lives(state.current):
             return False
-        return _ping(state.port).get("identity") in {process.identity for process in state.processes}
+        return ping(state.port).get("identity") in {process.identity for process in state.processes}
 
     def _described(self, state: _StateFile, *, healthy: bool, changed: bool = False) -> EndpointState:
         current, port = state.current, state.port
@@ -227,7 +197,7 @@ class LocalEndpoints:
         home = self._home(state.name)
         return EndpointState(
             name=state.name,
-            url=_url(port),
+            url=url_of(port),
             version=current.version,
             identity=current.identity,
             healthy=healthy,
@@ -236,36 +206,14 @@ class LocalEndpoints:
                 "process": current.pid,
                 "port": port,
                 "deployed": current.deployed,
-                "page": f"{_url(port)}/",
+                "page": f"{url_of(port)}/",
                 "log": str(home / current.folder / SERVER_LOG),
             },
         )
 
     def _command(self, folder: str, home: Path) -> list[str]:
-        # The folder is there for people who look at the list of processes, and for `_is_server_of`.
+        # The folder is there for people who look at the list of processes, and for `server_processes`.
         return [sys.executable, "-m", f"{self._package}.serve", str(home / folder)]
-
-    def _lives(self, process: ServerProcess) -> bool:
-        return _start_time(process.pid) == process.started
-
-    def _end(self, home: Path, process: ServerProcess) -> None:
-        """End a server and remove its folder: it is asked to, and then made to."""
-        with _handle(process.pid) as send:
-            if self._lives(process) and _is_server_of(process, home.name):
-                send(signal.SIGTERM)
-                send(signal.SIGCONT)  # one that was stopped could not hear
-                if not self._wait_for_end(process):
-                    send(signal.SIGKILL)
-                    self._wait_for_end(process)
-        shutil.rmtree(home / process.folder, ignore_errors=True)
-
-    def _wait_for_end(self, process: ServerProcess) -> bool:
-        deadline = time.monotonic() + self._grace_seconds
-        while self._lives(process):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
-        return True
 
 
 class _Deployment:
@@ -321,7 +269,7 @@ class _Deployment:
         self._state = _write_state(self._home, replace(self._state, others=()))
         self._remove_old_folders()
         self._log.info(
-            f"endpoint {request.name}: {request.version} answers at {_url(port)} "
+            f"endpoint {request.name}: {request.version} answers at {url_of(port)} "
             f"after {time.monotonic() - started:.1f} s"
         )
         return self._state
@@ -344,11 +292,10 @@ class _Deployment:
                 stderr=server_log,
                 start_new_session=True,
             )
-        _children[child.pid] = child
         process = ServerProcess(
             self._folder,
             child.pid,
-            _start_time(child.pid) or "",
+            remembered(child),
             self._request.identity,
             self._request.version,
             datetime.now(UTC).isoformat(timespec="seconds"),
@@ -413,10 +360,10 @@ class _Deployment:
 
     def _try(self, port: int) -> None:
         """Ask the new server what it is, and the golden request."""
-        status = _ping(port)
+        status = ping(port)
         if status.get("identity") != self._request.identity:
             raise EndpointError("it does not answer GET /ping as what was deployed")
-        code, answer = _post(port, self._request.golden, seconds=max(1.0, self._deadline - time.monotonic()))
+        code, answer = post(port, self._request.golden, seconds=max(1.0, self._deadline - time.monotonic()))
         if code != 200:
             raise EndpointError(f"it answered the golden request with {code}: {answer.get('message', answer)}")
         reason = golden_problem(answer)
@@ -426,7 +373,7 @@ class _Deployment:
     def _end_what_does_not_answer(self) -> None:
         """A server in use that lives and doesn't answer can't hand over its port: it goes first."""
         if self._previous is None and self._state.current is not None:
-            self._endpoints._end(self._home, self._state.current)
+            end_server(self._home, self._state.current, self._endpoints._grace_seconds)
 
     @staticmethod
     def _let_go(child: subprocess.Popen[bytes]) -> None:
@@ -442,12 +389,12 @@ class _Deployment:
             EndpointError: the new one died before the old one went, which stays.
         """
         deadline = time.monotonic() + self._endpoints._grace_seconds
-        while self._endpoints._lives(previous) and time.monotonic() < deadline:
+        while lives(previous) and time.monotonic() < deadline:
             if child.poll() is not None:
                 self._state = _write_state(self._home, replace(self._state, current=previous, others=()))
                 raise EndpointError(self._failure(EndpointError(failure_reason(self._workspace, child.returncode))))
             time.sleep(0.05)
-        self._endpoints._end(self._home, previous)
+        end_server(self._home, previous, self._endpoints._grace_seconds)
 
     def _roll_back(self, child: subprocess.Popen[bytes], process: ServerProcess) -> None:
         """End the new server, unless it is in use already; one that accepts finishes what it has."""
@@ -466,7 +413,7 @@ class _Deployment:
     def _failure(self, error: Exception) -> str:
         older = ""
         if self._previous and self._state.port:
-            older = f"{self._previous.version} still answers at {_url(self._state.port)}"
+            older = f"{self._previous.version} still answers at {url_of(self._state.port)}"
         return not_deployed(self._request, error, older, log_tail(self._workspace.root / SERVER_LOG))
 
     def _remove_old_folders(self) -> None:
@@ -496,82 +443,3 @@ def _write_state(home: Path, state: _StateFile) -> _StateFile:
     with replaced(home / _STATE) as part:
         write_json(part, asdict(state))
     return state
-
-
-def _url(port: int) -> str:
-    return f"http://{HOST}:{port}"
-
-
-def _ping(port: int) -> dict[str, Any]:
-    """What `GET /ping` reports; empty where nothing sensible answers."""
-    try:
-        status, answer = _http(port, "GET", "/ping", None, _PING_SECONDS)
-    except (OSError, http.client.HTTPException, ValueError):
-        return {}
-    return answer if status == 200 else {}
-
-
-def _post(port: int, document: Mapping[str, Any], seconds: float = _INVOKE_SECONDS) -> tuple[int, dict[str, Any]]:
-    return _http(port, "POST", "/invocations", json.dumps(document, allow_nan=False).encode(), seconds)
-
-
-def _http(port: int, method: str, path: str, body: bytes | None, seconds: float) -> tuple[int, dict[str, Any]]:
-    """Status and JSON object of a request, past any proxy."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=seconds)
-    try:
-        connection.request(method, path, body, {"Content-Type": "application/json", "Connection": "close"})
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        return response.status, answer if isinstance(answer, dict) else {"answer": answer}
-    finally:
-        connection.close()
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process began, see `processes.start_time`; a child of this one that has ended makes room for its number."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
-    return start_time(pid)
-
-
-def _is_server_of(process: ServerProcess, name: str) -> bool:
-    """Whether a process' command line has its deployment's folder, by whatever path to the store."""
-    folder = f"{ENDPOINTS_KEY}/{name}/{process.folder}"
-    return any(argument.endswith(folder) for argument in _arguments(process.pid))
-
-
-def _arguments(pid: int) -> list[str]:
-    """The command line of a process."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    except (FileNotFoundError, ProcessLookupError):
-        reported = ask_ps(pid, "command=") or ""
-        return [reported, *reported.split()]
-
-
-@contextmanager
-def _handle(pid: int) -> Iterator[Any]:
-    """A function that signals the process which has this number now, and no later one; gone is fine."""
-    if not hasattr(os, "pidfd_open"):
-
-        def send_to_number(number: int) -> None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-        yield send_to_number
-        return
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        yield lambda _number: None
-        return
-
-    def send(number: int) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, number)
-
-    try:
-        yield send
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ import pytest
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.platforms.file_locks import locked_file
 from chronos_assets.platforms.local import endpoints as endpoints_module
+from chronos_assets.platforms.local import server_calls, server_processes
 from chronos_assets.platforms.local.endpoints import LocalEndpoints
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets_tests.conftest import REPOSITORY
@@ -175,7 +176,7 @@ def test_a_dead_server_is_seen_and_deployed_again_on_its_port(endpoints, store):
 
 
 def test_a_server_that_hangs_is_replaced_on_its_port(endpoints, monkeypatch, store):
-    monkeypatch.setattr(endpoints_module, "_PING_SECONDS", 0.3)
+    monkeypatch.setattr(server_calls, "_PING_SECONDS", 0.3)
     before = endpoints.deploy(request("v1"), log)
     os.kill(before.details["process"], signal.SIGSTOP)
     assert not endpoints.describe(NAME).healthy
@@ -370,7 +371,7 @@ def test_no_other_process_is_ever_touched(endpoints, store):
         state["others"] = [
             {**state["current"], "folder": "d7", "pid": bystander.pid},
             {**state["current"], "folder": "d8", "pid": bystander.pid}
-            | {"started": endpoints_module._start_time(bystander.pid)},
+            | {"started": server_processes._start_time(bystander.pid)},
         ]
         (home / "state.json").write_text(json.dumps(state))
         endpoints.deploy(request("v2"), log)
