@@ -19,7 +19,8 @@ from chronos_assets.pipeline.covariate_imports import undeclared_files
 from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.levels import check_levels
-from chronos_assets.pipeline.state import GroupState, train_files
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import train_files
 from chronos_assets.platforms.checkup import Finding, run_checks
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DRAFT_KEY, PARAMS_KEY, TRAIN_KEY

@@ -19,9 +19,11 @@ from chronos_assets.pipeline.covariate_kinds import KINDS, RELATED_KIND, Covaria
 from chronos_assets.pipeline.dataset import dataset_is_current, last_import
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.imports import ImportPlan, imported, is_job, table_before, what_was_read
+from chronos_assets.pipeline.inference import inferred_from
 from chronos_assets.pipeline.inferred import is_outdated
 from chronos_assets.pipeline.materializations import materialization_values
-from chronos_assets.pipeline.state import GroupState, inferred_from, train_files
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import train_files
 from chronos_assets.planning.imports import ImportRecord, with_covariates
 from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo

@@ -19,7 +19,8 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.materializations import materialization_values
 from chronos_assets.pipeline.moments import as_datetime
 from chronos_assets.pipeline.shown_dataset import ShownDataset
-from chronos_assets.pipeline.state import GroupState, train_files
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import train_files
 from chronos_assets.planning.forecasts import DatasetState
 from chronos_assets.planning.imports import ImportRecord
 from chronos_assets.planning.listing import listing_digest

@@ -16,7 +16,8 @@ from chronos_assets.pipeline.dataset import least_shards
 from chronos_assets.pipeline.file_remarks import look_at_files, remember_remarks
 from chronos_assets.pipeline.imports import ImportPlan, imported, is_job, table_before, what_was_read
 from chronos_assets.pipeline.inferred import infer_again
-from chronos_assets.pipeline.state import GroupState, no_train_files, train_files
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import no_train_files, train_files
 from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.inferred import is_inferred
-from chronos_assets.pipeline.state import GroupState, files_to_sample
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import files_to_sample
 from chronos_assets.planning.listing import spread_within
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import FILE_REMARKS_KEY

@@ -1,7 +1,7 @@
 """Parameters that were inferred and nobody touched follow the data.
 
 Here: noticing that a `params.json` of our own making is about other files than those that are there, and having it
-inferred again. Elsewhere: inference (`params.inference`), reading the parameters (`pipeline.state`).
+inferred again. Elsewhere: inferring them (`pipeline.inference`), reading them (`pipeline.state`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.state import GroupState, inferred_from
+from chronos_assets.pipeline.inference import inferred_from
+from chronos_assets.pipeline.state import GroupState
 from chronos_assets.store_layout import INFERRED_KEY, PARAMS_KEY
 
 _GUESSED = "Chronos.Guessed"  # how many rows speak for a guess changes with any file

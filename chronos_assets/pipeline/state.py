@@ -7,49 +7,24 @@ it to whatever decides, so that all of them see the same moment. Elsewhere: chan
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from chronos_assets.params.draft import with_guesses
-from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError, to_document
-from chronos_assets.params.reader import load_params, parse_params
+from chronos_assets.params.forecast import DEFAULT_QUANTILES, ForecastParams, ParamsError
+from chronos_assets.params.reader import load_params
 from chronos_assets.params.training import TrainingParams
-from chronos_assets.pipeline.covariate_kinds import KINDS, METADATA_KIND, RELATED_KIND, covariate_files
 from chronos_assets.pipeline.covariates import NO_COVARIATES, CovariateInputs, covariate_inputs
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
+from chronos_assets.pipeline.inference import infer_params
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
-from chronos_assets.planning.listing import (
-    described,
-    files_digest,
-    is_train_file,
-    listing_digest,
-    spread_within,
-    trusted_times,
-)
 from chronos_assets.platforms.registry import PackageVersion
-from chronos_assets.platforms.store import ObjectInfo
-from chronos_assets.store_layout import (
-    DATASET_KEY,
-    DRAFT_KEY,
-    INFERRED_KEY,
-    METADATA_KEY,
-    PARAMS_KEY,
-    RELATED_KEY,
-    TRAIN_KEY,
-)
-from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, PARAMS_KEY, RELATED_KEY
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
-
-if TYPE_CHECKING:
-    from chronos_assets.timeseries.dataset.sampling import Sample
-    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 M = TypeVar("M")
 
@@ -92,11 +67,7 @@ class GroupState:
         Raises:
             ChronosAssetsError: it has errors (all are named), or it can't be inferred; `params.draft.json` then has what can.
         """
-        text = self.params_text
-        if text is None:
-            text = (json.dumps(_inferred_document(self.group), indent=2, ensure_ascii=False) + "\n").encode()
-            self.group.store.put(PARAMS_KEY, text)
-            _remember_inferred(self.group, text)
+        text = infer_params(self.group) if self.params_text is None else self.params_text
         return load_params(text, source=PARAMS_KEY)
 
     @cached_property
@@ -221,120 +192,6 @@ class Setup:
     def on_data(self) -> bool:
         """Whether there are series of the user's own."""
         return self.params is not None
-
-
-def train_files(group: Group) -> list[ObjectInfo]:
-    """The data files under `train/`, in order of their keys."""
-    return sorted((info for info in group.store.list(TRAIN_KEY) if is_train_file(info)), key=lambda info: info.key)
-
-
-def _inferred_document(group: Group) -> dict[str, Any]:
-    """The parameter file that the train files suggest, with what was guessed."""
-    from chronos_assets.params.inference import InferenceError, infer, likely_keys
-    from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
-
-    found = train_files(group)
-    files = files_to_sample(group, found)
-    if not files:
-        raise no_train_files(group)
-    newest = max(files, key=lambda file: (file.last_modified, file.key))
-    unpacked = group.settings.max_unpacked
-    odd: tuple[str, ...] = ()
-    try:
-        sample = sample_files(files, unpacked=unpacked)
-        odd = sample.odd
-        if not sample.complete and sample.header is not None:
-            keys = likely_keys(sample.header, sample.rows, sample.files)
-            sample = sample_series(files, sample, keys, unpacked=unpacked)
-        complete = sample.complete and len(files) == len(found)
-        params = infer(sample.header, sample.rows, files=sample.files, stretches=sample.stretches, complete=complete)
-        if len(files) < len(found):
-            note = f"Guessed from {len(files):,} of {len(found):,} files: all have more than CHRONOS_IMPORT_JOB_BYTES."
-            params = replace(params, notes=(*params.notes, note))
-        group.store.delete(DRAFT_KEY)
-        params = _with_covariates(group, params, sample)
-        return with_guesses(to_document(params), params.notes)
-    except (InferenceError, FileProblem) as error:
-        source = newest.key if len(files) == 1 else f"{len(files)} files, the newest {newest.key}"
-        reason = f"there is no {PARAMS_KEY}, and none can be inferred from {source}:\n{error}"
-        if odd:
-            reason += f" (odd: {'; '.join(odd[:3])})"
-        draft = error.draft if isinstance(error, InferenceError) else None
-        if draft is not None:
-            group.store.put(DRAFT_KEY, (json.dumps(draft, indent=2, ensure_ascii=False) + "\n").encode())
-            reason += f"\nOr complete the draft {group.place(DRAFT_KEY)} and save it as {PARAMS_KEY} beside it."
-        raise StepError(reason) from error
-
-
-def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> ForecastParams:
-    """The parameters with what files of covariates hold; those that can't be recognized stay undeclared, and a note says so.
-
-    Args:
-        group: whose files they are.
-        params: of the target.
-        train: the sample that they were inferred from.
-
-    Raises:
-        InferenceError: the files beside the target's can't be used as they are written.
-    """
-    from chronos_assets.params.columns import REWRITE
-    from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
-    from chronos_assets.params.inference import InferenceError
-    from chronos_assets.timeseries.dataset.sampling import sample_files
-
-    target = TargetSample.of(params, train.header, train.rows)
-    for kind in (RELATED_KIND, METADATA_KIND):
-        files = files_to_sample(group, covariate_files(group, kind))
-        if not files:
-            continue
-        try:
-            sample = sample_files(files, unpacked=group.settings.max_unpacked)
-            declared = (
-                with_related(params, sample.header, sample.rows, sample.files, sample.stretches, target=target)
-                if kind is RELATED_KIND
-                else with_metadata(params, sample.header, sample.rows)
-            )
-            parse_params(to_document(declared))
-            params = declared
-        except (InferenceError, FileProblem, ParamsError) as error:
-            if isinstance(error, InferenceError) and error.role == REWRITE:
-                raise
-            reason = str(error).replace("\n", " ")
-            params = replace(params, notes=(*params.notes, f"Not used: files of {kind.what}, since {reason}."))
-    return params
-
-
-def files_to_sample(group: Group, found: Sequence[ObjectInfo]) -> list[TrainFile]:
-    """The files on this machine, dated as the import takes them: one from the future is the oldest, not the newest.
-
-    No more of them than this machine would import by itself.
-    """
-    from chronos_assets.timeseries.dataset.train_files import TrainFile
-
-    trusted, _ = trusted_times(found, datetime.now(UTC))
-    chosen = spread_within(trusted, group.settings.import_job_bytes)
-    return [TrainFile(group.store.fetch(info.key), info.key, info.last_modified) for info in chosen]
-
-
-def _remember_inferred(group: Group, text: bytes) -> None:
-    """Note what `params.json` was inferred from, for `pipeline.inferred`."""
-    note = {"params": hashlib.sha256(text).hexdigest(), "train": inferred_from(group)}
-    group.store.put(INFERRED_KEY, json.dumps(note).encode())
-
-
-def inferred_from(group: Group) -> str:
-    """Digest of the files that parameters are inferred from."""
-    beside = [info for kind in KINDS for info in covariate_files(group, kind)]
-    return listing_digest(train_files(group)) + (f"+{files_digest(beside)}" if beside else "")
-
-
-def no_train_files(group: Group) -> StepError:
-    """The failure of an import that finds nothing to import."""
-    ignored = described(group.store.list(TRAIN_KEY))
-    return StepError(
-        f"no train files in {group.place(TRAIN_KEY)}: put *.csv, *.csv.gz or *.parquet files there and run again"
-        + (f" ({ignored})" if ignored else "")
-    )
 
 
 def _published(group: Group, key: str, parse: Callable[[bytes], M]) -> M | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from chronos_assets.pipeline.state import _with_covariates
+from chronos_assets.pipeline.inference import _with_covariates
 from chronos_assets.planning.listing import trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY

@@ -12,7 +12,8 @@ from chronos_assets.pipeline.account import import_rows
 from chronos_assets.pipeline.dataset_import import import_dataset
 from chronos_assets.pipeline.file_remarks import look_at_files
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.state import GroupState, train_files
+from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.train_files import train_files
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY
