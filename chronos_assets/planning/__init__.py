@@ -1,7 +1,7 @@
 """What the sensors request: pure functions of what was seen and a cursor, without a clock, without Dagster.
 
 Here: deciding. Elsewhere: looking (listing, run states, materializations) and launching, which the
-sensors in `defs/sensors.py` do.
+sensors in `defs` do.
 
 Both plans compare what there is with what there should be, at every tick, and remember in the cursor only what keeps
 them from asking twice: a change that a tick missed, a crash, a lost cursor or a run that did something else is found at

@@ -1,6 +1,6 @@
 """When to train a model: a pure function of what is there, what was tried and what time it is.
 
-Here: the rule. Elsewhere: reading the store and Dagster's runs (`pipeline.training`, `defs.sensors`).
+Here: the rule. Elsewhere: reading the store and Dagster's runs (`pipeline.training`, `defs.new_data_sensor`).
 
 A training is due
 - when no version was ever registered;

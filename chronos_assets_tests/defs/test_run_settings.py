@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from chronos_assets.defs.sensors import _plan_retrain
+from chronos_assets.defs.new_data_sensor import _plan_retrain
 from chronos_assets.pipeline.run_settings import remember_training, training_is_on
 from chronos_assets.store_layout import RUN_SETTINGS_KEY
 from chronos_assets_tests.defs.line import PARAMS, Line, make_line
