@@ -1,7 +1,8 @@
 """Endpoints in SageMaker: realtime, serverless or asynchronous.
 
-Here: making, updating, trying, describing and deleting them. Elsewhere: what a model and a configuration
-hold (`endpoint_request`), finding by tags (`lineage`), what a server answers (`workloads.serve`).
+Here: making, updating, trying, describing and deleting them. Elsewhere: what a model and a configuration hold
+(`endpoint_request`), where the model's files are (`endpoint_models`), asking (`endpoint_calls`), finding by tags (`lineage`),
+what a server answers (`workloads.serve`).
 
 **Blue/green.** `UpdateEndpoint` starts the new instances beside the old ones and moves the traffic when they answer. It can
 roll back silently, when they don't or when an alarm goes off; so the configuration in use is compared afterwards.
@@ -18,26 +19,18 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html
 
 from __future__ import annotations
 
-import json
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chronos_assets.container.archives import pack_folder
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.endpoint_faults import (
-    NotSwitchedError,
-    UnansweredError,
-    error_message,
-    log_group,
-    unanswered,
-)
+from chronos_assets.platforms.aws.endpoint_calls import EndpointCalls
+from chronos_assets.platforms.aws.endpoint_faults import NotSwitchedError, UnansweredError, log_group
+from chronos_assets.platforms.aws.endpoint_models import model_source
 from chronos_assets.platforms.aws.endpoint_request import (
     VARIANT,
-    ModelSource,
     Plan,
     check_endpoint_name,
     check_model,
@@ -60,11 +53,8 @@ from chronos_assets.platforms.endpoints import (
     not_deployed,
 )
 from chronos_assets.platforms.notices import redact
-from chronos_assets.platforms.store import StoreKeyError, check_key
 from chronos_assets.settings import AwsSettings
-from chronos_assets.store_layout import ENDPOINTS_KEY, JOBS_KEY
-
-JSON = "application/json"
+from chronos_assets.store_layout import ENDPOINTS_KEY
 
 _BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 _ANSWERS = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack", "UpdateRollbackFailed"})
@@ -131,8 +121,7 @@ class SageMakerEndpoints:
         self._lineage = Lineage(clients, code_location, store.url, poll_first=min(poll_first, 2.0), poll_most=poll_most)
         self._poll_first = poll_first
         self._poll_most = poll_most
-        self._answer_seconds = answer_seconds
-        self._answer_poll_seconds = answer_poll_seconds
+        self._calls = EndpointCalls(clients, store, answer_seconds=answer_seconds, poll_seconds=answer_poll_seconds)
 
     # --- what `Endpoints` asks for ------------------------------------------------------------------------------------
 
@@ -151,7 +140,12 @@ class SageMakerEndpoints:
                 log.info(f"endpoint {request.name} has failed ({there.reason}) and can only be deleted: it is rebuilt")
                 self._lineage.delete("endpoint", request.name)
                 there = None
-            wanted = plan(request, self._settings, self._source(request), self._answers(request.name))
+            wanted = plan(
+                request,
+                self._settings,
+                model_source(self._store, self._settings.endpoint, request),
+                self._calls.answers(request.name),
+            )
             current = (wanted.name, wanted.name, "InService")
             changed = there is None or (there.config, there.proven, there.status) != current
             if changed:
@@ -174,7 +168,7 @@ class SageMakerEndpoints:
             there = self._look(name)
             if there is None:
                 raise EndpointError(f"there is no endpoint {name!r}: materialize the asset that deploys it")
-            return self._invoke(there, document)
+            return self._calls.ask(name, document, asynchronous=there.asynchronous)
 
     def delete(self, name: str) -> bool:
         """See `Endpoints.delete`. Its configurations and models go with it."""
@@ -451,44 +445,7 @@ class SageMakerEndpoints:
             return dict(self._client.describe_endpoint_config(EndpointConfigName=name))
         return {}
 
-    # --- models -------------------------------------------------------------------------------------------------------
-
-    def _source(self, request: EndpointRequest) -> ModelSource:
-        """Where the model's files are: in the store, below another `s3://` prefix, or in the image or the Hub."""
-        reference = str(request.model)
-        if reference.startswith("s3://"):
-            if self._settings.endpoint == "serverless":
-                raise EndpointError(
-                    f"endpoint {request.name}: a serverless endpoint can't serve {reference}, whose files are not an "
-                    "archive: set CHRONOS_ENDPOINT to realtime or async, or CHRONOS_BASE_MODEL to a Hub id"
-                )
-            return ModelSource(reference, prefix=f"{reference.rstrip('/')}/")
-        try:
-            shown, prefix = self._store.shown_at(check_key(reference))
-        except (StoreKeyError, FileNotFoundError):
-            if reference.startswith("models/"):
-                raise EndpointError(
-                    f"endpoint {request.name}: {self._store.uri(reference)} is not there: launch the job retrain"
-                ) from None
-            return ModelSource(reference)
-        if self._settings.endpoint == "serverless":
-            return ModelSource(reference, archive=self._archive(request.name, reference, shown))
-        return ModelSource(reference, prefix=prefix)
-
-    def _archive(self, name: str, key: str, version: str) -> str:
-        """An archive of a model in the store, since a serverless endpoint takes no folder; made once."""
-        archive = f"{ENDPOINTS_KEY}/{name}/{version}.tar.gz"
-        if not self._store.exists(archive):
-            part = self._store.scratch / f"{name}-{uuid.uuid4().hex}.tar.gz"
-            part.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                pack_folder(self._store.snapshot(key), part)
-                self._store.put_file(archive, part)
-            finally:
-                part.unlink(missing_ok=True)
-        return self._store.uri(archive)
-
-    # --- asking -------------------------------------------------------------------------------------------------------
+    # --- trying -------------------------------------------------------------------------------------------------------
 
     def _golden_problem(self, there: _EndpointStatus, request: EndpointRequest) -> str:
         """What is wrong with the answer to the golden request; empty if nothing is.
@@ -497,7 +454,7 @@ class SageMakerEndpoints:
         """
         for attempt, wait in zip(range(_TRIES), waits(self._poll_first, self._poll_most), strict=False):
             try:
-                problem = golden_problem(self._invoke(there, request.golden))
+                problem = golden_problem(self._calls.ask(there.name, request.golden, asynchronous=there.asynchronous))
             except UnansweredError as error:
                 if not error.passing or attempt == _TRIES - 1:
                     return f"the golden request: {error}"
@@ -505,58 +462,6 @@ class SageMakerEndpoints:
             else:
                 return f"its answer to the golden request {problem}" if problem else ""
         raise AssertionError("the last attempt returns")
-
-    def _invoke(self, there: _EndpointStatus, document: Mapping[str, Any]) -> Mapping[str, Any]:
-        body = json.dumps(document, allow_nan=False).encode()
-        data = self._ask_later(there.name, body) if there.asynchronous else self._ask(there.name, body)
-        try:
-            answer = json.loads(data)
-        except ValueError as error:
-            raise UnansweredError(f"endpoint {there.name!r} answered what is not JSON: {error}") from error
-        return answer if isinstance(answer, dict) else {"answer": answer}
-
-    def _ask(self, name: str, body: bytes) -> bytes:
-        client = self._clients("sagemaker-runtime")
-        with unanswered(name):
-            answer = client.invoke_endpoint(EndpointName=name, ContentType=JSON, Accept=JSON, Body=body)
-            return bytes(answer["Body"].read())
-
-    def _ask_later(self, name: str, body: bytes) -> bytes:
-        """Leave a request in the store, and wait for the answer there."""
-        asked = uuid.uuid4().hex
-        key = f"{JOBS_KEY}/endpoint-{name}/{asked}.json"
-        self._store.put(key, body)
-        answers: list[str] = []
-        try:
-            with unanswered(name):
-                reported = self._clients("sagemaker-runtime").invoke_endpoint_async(
-                    EndpointName=name,
-                    ContentType=JSON,
-                    Accept=JSON,
-                    InputLocation=self._store.uri(key),
-                    InferenceId=asked,
-                )
-            answers = [self._key_of(reported["OutputLocation"]), self._key_of(reported.get("FailureLocation", ""))]
-            until = time.monotonic() + self._answer_seconds
-            while time.monotonic() < until:
-                if self._store.exists(answers[0]):
-                    return self._store.get(answers[0])
-                if answers[1] and self._store.exists(answers[1]):
-                    reason = self._store.get(answers[1]).decode(errors="replace")
-                    raise UnansweredError(f"endpoint {name!r} could not answer: {error_message(reason)}")
-                time.sleep(self._answer_poll_seconds)
-            raise UnansweredError(f"endpoint {name!r} gave no answer within {self._answer_seconds:.0f} s")
-        finally:
-            for done in (key, *filter(None, answers)):
-                self._store.delete(done)
-
-    def _answers(self, name: str) -> str:
-        return self._store.uri(f"{JOBS_KEY}/endpoint-{name}/answers") + "/"
-
-    def _key_of(self, uri: str) -> str:
-        if uri and not uri.startswith(f"{self._store.url}/"):
-            raise EndpointError(f"the answer is left at {uri}, outside of the store {self._store.url}: deploy again")
-        return uri.removeprefix(f"{self._store.url}/")
 
 
 _CHANGE_SECONDS = 5400.0  # how long an endpoint may take to change
