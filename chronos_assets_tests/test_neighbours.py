@@ -80,7 +80,7 @@ class TestTheClockOfPartitions:
         settings = Settings(partitions=cadence, partition_start="2024-01-01")
         monkeypatch.setattr(forecast_windows, "local_now", lambda clock: local_now(clock, now))
         state: Any = SimpleNamespace(clock=zone, group=SimpleNamespace(settings=settings))
-        end = forecast_windows.end_of_windows(state)
+        end = forecast_windows.all_windows(state).end
         there = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
         assert there < end
         assert end - there <= {"hourly": timedelta(hours=1), "daily": timedelta(days=1)}.get(

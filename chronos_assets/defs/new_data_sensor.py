@@ -19,7 +19,7 @@ from chronos_assets.pipeline.covariate_imports import pending_covariates
 from chronos_assets.pipeline.current_forecast import shown_state
 from chronos_assets.pipeline.dataset import dataset_state
 from chronos_assets.pipeline.forecast_states import forecast_states, recipe
-from chronos_assets.pipeline.forecast_windows import end_of_windows
+from chronos_assets.pipeline.forecast_windows import all_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.run_settings import training_is_on
 from chronos_assets.pipeline.state import GroupState
@@ -50,7 +50,7 @@ def new_data_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
             forecasts = forecast_states(state) if dataset else {}
             shown = shown_state(state) if dataset else None
             retrain = _plan_retrain(state, context) if dataset else NOTHING_TO_TRAIN
-            end = end_of_windows(state)
+            windows = all_windows(state)
         except ChronosAssetsError as error:
             # Broken parameters or a missing model: runs would fail alike, and no tick can fix it.
             return skipped(context, error)
@@ -61,9 +61,7 @@ def new_data_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
             context.cursor,
             runs=runs,
             recipe=wanted,
-            cadence=group.settings.partitions,
-            first_window=group.settings.partition_start_time().replace(tzinfo=None),
-            end_of_windows=end,
+            windows=windows,
             shown=shown,
         )
         return _result(group, plan, retrain)

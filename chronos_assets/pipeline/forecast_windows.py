@@ -6,7 +6,6 @@ Elsewhere: windows by the calendar (`planning.windows`), what a forecast of one 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import islice
 
 import numpy as np
@@ -21,19 +20,19 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import Window, WindowRange, window_of
 
 
-def end_of_windows(state: GroupState) -> datetime:
-    """End of the window that holds the present, by the clock of the data (`Chronos.TimeZone`); naive.
+def all_windows(state: GroupState) -> WindowRange:
+    """The windows up to the one that holds the present, by the clock of the data (`Chronos.TimeZone`).
 
     Partitions beyond it exist where that clock is ahead of UTC, see `pipeline.partitions`.
     """
     settings = state.group.settings
-    now = local_now(state.clock)
-    if now < settings.partition_start_time().replace(tzinfo=None):
+    start, now = settings.partition_start_time().replace(tzinfo=None), local_now(state.clock)
+    if now < start:
         raise StepError(
             f"there are no partitions yet: CHRONOS_PARTITION_START is {settings.partition_start}; set it to a day before "
             "your data"
         )
-    return window_of(now, settings.partitions).end
+    return WindowRange(settings.partitions, start, window_of(now, settings.partitions).end)
 
 
 def main_windows(state: GroupState, backtest: int) -> tuple[Window, tuple[Window, ...]]:
@@ -56,12 +55,9 @@ def evaluation_windows(state: GroupState) -> tuple[Window, ...]:
 
 def _newest_window(state: GroupState) -> Window:
     """The window that holds the last observation; see `main_windows`."""
-    settings, manifest = state.group.settings, state.require_manifest()
+    manifest = state.require_manifest()
     first, last = as_datetime(manifest.first_timestamp), as_datetime(last_instant(state.params, manifest))
-    windows = WindowRange(
-        settings.partitions, settings.partition_start_time().replace(tzinfo=None), end_of_windows(state)
-    )
-    return windows.newest(first, last)
+    return all_windows(state).newest(first, last)
 
 
 def _past_windows(state: GroupState, newest: Window) -> Iterator[tuple[int, Window]]:

@@ -16,7 +16,7 @@ def forecast_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition
     There is no end date: with one in the past, Dagster's plots over partitions stay empty. Dagster counts windows in UTC,
     the data may come from a place whose clock is ahead, by 14 hours at most: windows that are under way there exist, too,
     because today's file must be able to make today's forecast. Which one is the last is decided by
-    `pipeline.forecast_windows.end_of_windows`.
+    `pipeline.forecast_windows.all_windows`.
     """
     start = settings.partition_start_time()
     match settings.partitions:

@@ -155,9 +155,7 @@ def plan_new_data(
     *,
     runs: Mapping[str, RunState],
     recipe: str,
-    cadence: Cadence,
-    first_window: datetime,
-    end_of_windows: datetime,
+    windows: WindowRange,
     shown: ForecastState | None,
     policy: DataPolicy = DataPolicy(),
 ) -> DataPlan:
@@ -170,9 +168,7 @@ def plan_new_data(
         cursor: as saved by the last tick, or None.
         runs: states of the runs with keys `requested_run_keys(cursor)`; one that is missing can't be found any more.
         recipe: digest of what a forecast would be made with now beside the data (model, parameters).
-        cadence: length of the windows.
-        first_window: start of the first partition.
-        end_of_windows: end of the last partition that exists; data beyond it is forecast from there.
+        windows: the partitions that exist; data beyond the last one is forecast from its end.
         shown: the current forecast, None if there is none or a file of it is missing.
         policy: how much to ask for at once.
     """
@@ -181,14 +177,13 @@ def plan_new_data(
         # Also true for the moment between an import's publishing and its materialization: forget nothing.
         return DataPlan((), state.dumps(), joined(note, "no dataset yet: it is made from the files in train/"))
     pending, reasons = _still_running(state, runs)
-    windows = WindowRange(cadence, first_window, end_of_windows)
     forecast_due, message = _due_forecast(dataset, forecasts, shown, recipe, windows)
     accuracy_due = _due_accuracy(dataset, forecasts, accuracy, windows, policy)
     due = [*forecast_due, *accuracy_due]
     # Kept for what is still due only: that bounds the cursor, and forgets failures once they are fixed.
     tries = {item.name: state.tries[item.name] for item in due if item.name in state.tries}
     tries = {name: item._replace(rest=max(0, item.rest - 1)) for name, item in tries.items()}
-    requests = _requests(due, tries, pending, cadence, policy)
+    requests = _requests(due, tries, pending, windows.cadence, policy)
     running = len(pending)
     for request, items in requests:
         pending[request.run_key] = request.kind

@@ -19,10 +19,11 @@ from chronos_assets.planning.forecasts import (
     plan_new_data,
     requested_run_keys,
 )
-from chronos_assets.planning.windows import next_window, window_for_key, window_of
+from chronos_assets.planning.windows import WindowRange, next_window, window_for_key, window_of
 
 FIRST = datetime(2026, 1, 1)
 END = datetime(2027, 1, 1)
+DAYS = WindowRange("daily", FIRST, END)
 HORIZON = timedelta(days=2)
 RUNNING = RunState(RunStatus.RUNNING)
 
@@ -57,13 +58,13 @@ class Sensor:
         self.policy = DataPolicy(**policy)
 
     def tick(self, data, forecasts=None, accuracy=None, runs=None, **more):
-        options = {"recipe": "model", "cadence": "daily", "first_window": FIRST, "end_of_windows": END, **more}
+        options = {"recipe": "model", "windows": DAYS, **more}
         # No forecast sees more than there is, and what is shown is right unless a test says otherwise.
         if data and forecasts and "shown" not in more:
             forecasts = {
                 key: replace(made, context_end=min(made.context_end, data.last)) for key, made in forecasts.items()
             }
-            options["shown"] = forecasts.get(window_of(min(data.last, END), options["cadence"]).key)
+            options["shown"] = forecasts.get(window_of(min(data.last, END), options["windows"].cadence).key)
         options = {"shown": None, **options, **more}
         plan = plan_new_data(
             data, forecasts or {}, accuracy or {}, self.cursor, runs=runs or {}, policy=self.policy, **options
@@ -97,14 +98,16 @@ def test_a_moment_without_a_dataset_forgets_no_run():
 def test_an_import_asks_for_the_window_that_holds_the_last_observation(cadence, key):
     sensor = Sensor()
     last = datetime(2026, 3, 4, 13, 30)
-    plan = sensor.tick(dataset(last), cadence=cadence)
+    plan = sensor.tick(dataset(last), windows=replace(DAYS, cadence=cadence))
     assert asked(plan) == [("forecasts", key, key, 1)]
     assert f"requested forecasts of {key}: the window that holds the last observation" in plan.message
-    running = sensor.tick(dataset(last), cadence=cadence, runs={plan.requests[0].run_key: RUNNING})
+    running = sensor.tick(
+        dataset(last), windows=replace(DAYS, cadence=cadence), runs={plan.requests[0].run_key: RUNNING}
+    )
     assert not running.requests
     assert "waiting for the end of 1 run requested before" in running.message
     done = plain(END)
-    ended = sensor.tick(dataset(last), {key: done}, cadence=cadence, runs={})
+    ended = sensor.tick(dataset(last), {key: done}, windows=replace(DAYS, cadence=cadence), runs={})
     assert not ended.requests
     assert f"the forecast of {key} is up to date" in ended.message
 
@@ -121,7 +124,7 @@ def test_a_forecast_from_other_data_or_another_model_is_made_again(change):
 
 def test_data_beyond_the_last_partition_is_forecast_from_there():
     for end in (datetime(2026, 3, 3), datetime(2026, 3, 3, 12)):
-        plan = Sensor().tick(dataset(datetime(2026, 3, 4, 5)), end_of_windows=end)
+        plan = Sensor().tick(dataset(datetime(2026, 3, 4, 5)), windows=replace(DAYS, end=end))
         assert asked(plan) == [("forecasts", "2026-03-02", "2026-03-02", 1)]
 
 
@@ -258,7 +261,7 @@ def test_the_cursor_stays_small_with_thousands_of_partitions_that_fail():
     }
     runs = {}
     for _ in range(25):
-        plan = sensor.tick(dataset(END), made, cadence="hourly", runs=runs)
+        plan = sensor.tick(dataset(END), made, windows=replace(DAYS, cadence="hourly"), runs=runs)
         runs = {request.run_key: RunState(RunStatus.FAILED, "broken " * 200) for request in plan.requests}
         assert len(plan.cursor) < 64_000
     assert len(json.loads(plan.cursor)["tries"]) <= MAX_TRIES
@@ -397,9 +400,7 @@ class History(RuleBasedStateMachine):
             self.cursor,
             runs=runs,
             recipe=self.recipe,
-            cadence="daily",
-            first_window=FIRST,
-            end_of_windows=END,
+            windows=DAYS,
             shown=self.shown,
             policy=self.policy,
         )
