@@ -62,9 +62,10 @@ def measure_one(what: str, path: Path, arguments: argparse.Namespace) -> Measure
 def run_import(path: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Import the file; seconds of each stage, and what came out."""
     from chronos_assets.params.reader import parse_params
-    from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+    from chronos_assets.timeseries.dataset.importing import import_target_time_series
     from chronos_assets.timeseries.dataset.resources import Resources
     from chronos_assets.timeseries.dataset.sample import sample_params
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     stages: dict[str, float] = {}
     start = time.perf_counter()

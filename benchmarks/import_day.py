@@ -58,10 +58,11 @@ def run_import(
     from chronos_assets.params.reader import parse_params
     from chronos_assets.platforms.local.publishing import current, publish_directory
     from chronos_assets.timeseries.dataset.dataset_before import Before
-    from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+    from chronos_assets.timeseries.dataset.importing import import_target_time_series
     from chronos_assets.timeseries.dataset.resources import Resources
     from chronos_assets.timeseries.dataset.sample import sample_params
     from chronos_assets.timeseries.dataset.shard_files import FolderFiles
+    from chronos_assets.timeseries.dataset.train_files import TrainFile
 
     document = sample_params()
     document["Datasets"][0]["DataFrequency"] = "D" if a_day == 1 else "H"

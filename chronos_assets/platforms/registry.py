@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NoReturn, Protocol, get_args
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.platforms.job_names import MAX_NAME, is_name
 from chronos_assets.platforms.store import StoreKeyError, check_key
 
 Approval = Literal["Approved", "Rejected", "PendingManualApproval"]  # SageMaker's ModelApprovalStatus
@@ -77,7 +77,6 @@ FORMAT_VERSION = 1
 REGISTRATION = "registration"  # who set a version's first status
 
 _STATUSES: tuple[str, ...] = get_args(Approval)
-_GROUP = re.compile(r"[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}")  # what SageMaker allows for a model package group
 _TEXTS = ("reason", "model", "identity")
 
 
@@ -87,8 +86,8 @@ def check_group(group: str) -> str:
     Raises:
         RegistryError: it may not.
     """
-    if len(group) > 63 or not _GROUP.fullmatch(group):
-        raise RegistryError(f"model package group {group!r}: use up to 63 letters, digits and inner hyphens")
+    if not is_name(group):
+        raise RegistryError(f"model package group {group!r}: use up to {MAX_NAME} letters, digits and inner hyphens")
     return group
 
 
@@ -118,7 +117,7 @@ def new_version(
         check_key(model)
     except StoreKeyError as error:
         raise RegistryError(f"the model of a version of {group} must lie in the store: {error}") from error
-    line = one_line(reason)
+    line = without_breaks(reason)
     made = PackageVersion(
         group=group,
         version=1,
@@ -142,7 +141,7 @@ def check_undecided(version: PackageVersion, expected: Approval | None) -> None:
 
 def with_status(version: PackageVersion, status: Approval, *, reason: str, by: str, at: str = "") -> PackageVersion:
     """A version after a decision; what was decided before stays in its history."""
-    line = one_line(reason)
+    line = without_breaks(reason)
     return replace(version, status=status, reason=line, history=(*version.history, history_entry(status, line, by, at)))
 
 
@@ -156,7 +155,7 @@ def iso_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
-def one_line(reason: str) -> str:
+def without_breaks(reason: str) -> str:
     """A reason in one line."""
     return " ".join(reason.split())
 

@@ -34,7 +34,8 @@ from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.file_changes import likely_read
 from chronos_assets.timeseries.dataset.import_memory import ImportMemory, recipe_of
 from chronos_assets.timeseries.dataset.import_report import ImportReport
-from chronos_assets.timeseries.dataset.importing import TargetReport, import_target_time_series
+from chronos_assets.timeseries.dataset.importing import import_target_time_series
+from chronos_assets.timeseries.dataset.incremental import TargetReport
 from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
 from chronos_assets.timeseries.dataset.related_changes import related_recipe

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from chronos_assets.calendar.frequencies import Alignment
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset import importing
-from chronos_assets.timeseries.dataset.importing import TrainFile
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest, shard_number
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.slow_import import slow_import
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 

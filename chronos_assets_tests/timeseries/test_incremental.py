@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.timeseries.dataset import file_changes, import_memory, importing, incremental
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.dataset.dataset_before import Before
-from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.shard_writing import tail_start
@@ -30,6 +31,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_number,
     tail_name,
 )
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.builders import DatasetFolder
 from chronos_assets_tests.timeseries.train_drop import START, Drop, params_for, rows
 

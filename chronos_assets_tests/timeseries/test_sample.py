@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from chronos_assets.params.reader import parse_params
-from chronos_assets.timeseries.dataset.importing import TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.sample import sample_params, write_july, write_sample
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 
 @pytest.fixture(scope="module")

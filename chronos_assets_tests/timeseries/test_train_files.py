@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import Cast, CastValue, sql_rows
-from chronos_assets.timeseries.dataset.importing import TrainFile
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shards import read_manifest
-from chronos_assets.timeseries.dataset.train_files import TrainFileReader, bring
+from chronos_assets.timeseries.dataset.train_files import TrainFile, TrainFileReader, bring
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 NAN = float("nan")

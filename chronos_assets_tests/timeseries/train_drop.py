@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.params.reader import parse_params
-from chronos_assets.timeseries.dataset.importing import ImportFailure, TrainFile, import_target_time_series
+from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
+from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 

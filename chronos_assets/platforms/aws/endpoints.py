@@ -39,8 +39,8 @@ from chronos_assets.platforms.aws.endpoint_request import (
     update_policy,
 )
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
-from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
-from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, text_of, waits
+from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_gone, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.store import S3Store

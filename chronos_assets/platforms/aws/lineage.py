@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.refusals import fine_if, is_gone
-from chronos_assets.platforms.aws.sagemaker.faults import waits
+from chronos_assets.platforms.aws.refusals import fine_if
+from chronos_assets.platforms.aws.sagemaker.faults import is_gone, waits
 from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
 
 Kind = Literal["endpoint", "endpoint-config", "model"]

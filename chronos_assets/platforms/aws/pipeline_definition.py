@@ -36,7 +36,8 @@ from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPO
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
-from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
+from chronos_assets.platforms.aws.sagemaker.faults import is_gone
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job

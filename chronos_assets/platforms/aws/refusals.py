@@ -11,9 +11,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN, code_of, is_expired, is_gone, text_of
-
-__all__ = ["is_gone"]
+from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN, code_of, is_expired, text_of
 
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 

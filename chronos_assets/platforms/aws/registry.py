@@ -35,7 +35,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from chronos_assets.platforms.aws.clients import AwsClients
-from chronos_assets.platforms.aws.refusals import fine_if, is_gone, is_taken, refusals
+from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
+from chronos_assets.platforms.aws.sagemaker.faults import is_gone
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import tag_list, tag_value
 from chronos_assets.platforms.registry import (
@@ -52,8 +53,8 @@ from chronos_assets.platforms.registry import (
     iso_time,
     listed,
     new_version,
-    one_line,
     with_status,
+    without_breaks,
 )
 from chronos_assets.settings import AwsSettings
 from chronos_assets.system import text_digest
@@ -357,7 +358,7 @@ class SageMakerRegistry:
         there = there or self._client.describe_model_package(ModelPackageName=known.row.arn)
         version = known.version
         status: Approval = there.get("ModelApprovalStatus", "PendingManualApproval")
-        reported = one_line(there.get("ApprovalDescription") or "")
+        reported = without_breaks(there.get("ApprovalDescription") or "")
         properties = there.get("CustomerMetadataProperties") or {}
         by, at = properties.get(_BY, ""), properties.get(_AT, "")
         if at and at not in {entry.get("at") for entry in version.history} and properties.get("decided") == status:

@@ -31,7 +31,6 @@ from chronos_assets.timeseries.dataset.dataset_before import Before
 from chronos_assets.timeseries.dataset.fine_changes import tells_by_all_rows
 from chronos_assets.timeseries.dataset.gridding import CellCounts, Cells
 from chronos_assets.timeseries.dataset.import_memory import MOST_INSTANTS, FileFacts, ImportMemory, WrittenWhole
-from chronos_assets.timeseries.dataset.import_notes import FileReport
 from chronos_assets.timeseries.dataset.import_passes import Cut, ImportPasses, Written, hash_range, row_note
 from chronos_assets.timeseries.dataset.import_report import ImportReport, import_into
 from chronos_assets.timeseries.dataset.incremental import TargetReport, import_changes
@@ -43,8 +42,6 @@ from chronos_assets.timeseries.dataset.row_cells import RowCells
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, tail_start
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents
-
-__all__ = ["FileReport", "ImportFailure", "TargetReport", "TrainFile", "import_target_time_series"]
 
 _ALIKE = "names of series look alike, which only all of them tell"
 DEFAULT_SHARD_BYTES = 64 << 20
