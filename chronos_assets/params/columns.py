@@ -54,12 +54,16 @@ TARGET_NAMES: tuple[str, ...] = (
 )
 # Words that make another quantity of one whose name ends as a target's: discount_amount, on_hand_qty, forecast_demand.
 _WORDS_BESIDE = (
-    "discount tax vat cost shipping freight fee tip refund refunded return returns returned cancelled canceled "
-    "lost waste wasted scrap backorder backordered safety stock inventory hand onhand reorder available competitor "
+    "discount refund refunded return returns returned cancelled canceled "
+    "lost waste wasted scrap backorder backordered safety stock inventory onhand reorder available competitor "
     "forecast forecasted fcst predicted prediction expected planned plan budget budgeted target goal quota "
     "previous prev prior last ly py lag lagged baseline"
 )
 _BESIDE = frozenset(_WORDS_BESIDE.split())
+# Words that make another amount of money of one (shipping_amount), and none of a quantity: shipping_volume, low_cost_units.
+_CHARGES = frozenset({"tax", "vat", "cost", "shipping", "freight", "fee", "tip"})
+_QUANTITIES = frozenset({"volume", "units", "quantity", "qty", "count", "load", "demand"})
+_ON_HAND = re.compile(r"on[^a-z]?hand", re.IGNORECASE)
 # Columns that are as likely a target as one of a known name beside them: a target is a goal beside what was reached.
 _RIVALS = frozenset({"actual", "actuals", "actualvalue", "ist", "istwert", "close", "adjclose", "closeprice"})
 # Last words of the names of columns whose numbers stand for something, and are no quantity.
@@ -149,6 +153,13 @@ _AMOUNTS = frozenset(
         *("kwh", "mwh", "wh", "gwh", "count", "units", "quantity", "qty", "sales", "volume", "total", "sum", "revenue"),
         *("orders", "demand", "energy", "amount", "consumption"),
     }
+)
+
+# Names that rows with the sum of others have.
+TOTALS = re.compile(
+    r"((grand|sub|sous)[- ]?)?total(s|e|en)?( general| général)?|.* totals?|sum|all|overall|summe|insgesamt|gesamt|"
+    r"(gesamt|zwischen|teil)(ergebnis|summe)|.* ergebnis|somme|suma|ensemble",
+    re.IGNORECASE,
 )
 
 # Up to this share of a column's values may be unreadable without changing what the column is: bad rows happen.
@@ -322,7 +333,8 @@ def is_height(name: str) -> bool:
 
 def is_beside(name: str) -> bool:
     """Whether a name ends as a target's, and is that of another quantity: discount_amount, on_hand_qty."""
-    return rank(name, TARGET_NAMES) == len(TARGET_NAMES) and has_word(name, _BESIDE)
+    words = _BESIDE if last_word(name) in _QUANTITIES else _BESIDE | _CHARGES
+    return rank(name, TARGET_NAMES) == len(TARGET_NAMES) and (has_word(name, words) or bool(_ON_HAND.search(name)))
 
 
 def is_rival(name: str) -> bool:

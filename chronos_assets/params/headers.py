@@ -10,8 +10,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from math import inf
 
-from chronos_assets.params.columns import MISSING_MARKERS
+from chronos_assets.params.columns import MISSING_MARKERS, TIMESTAMP_NAMES, is_number, rank
 
 LONGEST_NAME = 63
 
@@ -78,6 +79,7 @@ def names_all(cells: Iterable[str], needed: Iterable[str]) -> bool:
 def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_value: Callable[[str], bool]) -> bool:
     """Whether the first row of a file of unknown columns holds names: all texts, none a number or a timestamp.
 
+    Numbers are names (of products, or pandas' 0, 1, …) beside that of a column of timestamps, see `_names_times`.
     A cell may be empty: pandas leaves the header of its index so; and any number of cells over columns that are empty, too, as
     spreadsheets leave them. A text that stands twice is a name only over two columns of values. A row of texts over rows of
     texts alone can't be distinguished, and counts as data. `is_value` says whether a text is a number or a timestamp.
@@ -86,13 +88,28 @@ def looks_like_header(first: Sequence[str], rest: Sequence[Sequence[str]], is_va
     names = [cell for cell in cells if cell]
     bare = [place for place, cell in enumerate(cells) if not cell]
     filled = [place for place in bare if any(row[place].strip() for row in rest[:100] if place < len(row))]
-    if not names or len(filled) > 1 or any(is_value(name) for name in names):
+    if not names or len(filled) > 1 or any(is_value(name) and not is_number(name) for name in names):
         return False
+    if any(map(is_number, names)):
+        return _names_times(cells, rest[:100], is_value)
     rows = [[is_value(cell.strip()) for cell in row] for row in rest[:100]]
     if len({name.casefold() for name in names}) < len(names):
         columns: list[tuple[bool, ...]] = list(zip(*rows, strict=False))
         return sum(2 * sum(column) > len(rows) for column in columns) > 1
     return not any(rows) or any(map(any, rows))
+
+
+def _names_times(cells: Sequence[str], rows: Sequence[Sequence[str]], is_value: Callable[[str], bool]) -> bool:
+    """Whether a row with numbers names a column of timestamps, or is that of a table whose columns have no names.
+
+    Its cell over them is called as they are, or is the empty one of an index beside 0, 1, ….
+    """
+    for place, cell in enumerate(cells):
+        called = rank(cell, TIMESTAMP_NAMES) < inf or (not cell and cells[1:] == list(map(str, range(len(cells) - 1))))
+        below = [row[place].strip() for row in rows if place < len(row)]
+        if called and below and all(is_value(text) and not is_number(text) for text in below):
+            return True
+    return False
 
 
 def time_column(rows: Sequence[Sequence[str] | None], is_time: Callable[[str], bool]) -> int | None:

@@ -145,6 +145,8 @@ def infer(
     try:
         return attempt(named)
     except InferenceError as error:
+        if twins := _called_alike(columns):
+            raise _ambiguous(twins) from error
         if error.role != REWRITE:
             error.draft = draft_of(error, attempt, named) or skeleton(error, [(c.name, c.is_numeric) for c in columns])
         raise
@@ -219,18 +221,24 @@ def _infer(
         steps = replace(steps, frequency=Frequency.parse(frequency))
     if steps.frequency is None:
         raise _no_frequency(steps)
+    if {*(twins := _called_alike(columns))} & {times.column, target, *keys.columns}:
+        raise _ambiguous(twins)
+    columns = [column for column in columns if column not in twins]
     group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
     roles = _Roles(times, target, keys, overlap)
     params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
     snap = steps.snap / 1_000_000 if steps.snap or steps.apart else None
-    params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone)
+    put_back = _zones_that_repeat(params, roles)
+    params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone or next(iter(put_back), None))
     if is_height(target.header) and (keys.outlook.repeats or steps.finer is not None):
         params = replace(params, aggregation="avg")
     periods = _longest(params.grid, rows, roles)
     params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    taken_back = (*_copy_notes(rows, keys, columns), *taken_back_notes(target, unused))
+    copies = () if put_back else _copy_notes(rows, keys, columns)
+    taken_back = (*copies, *taken_back_notes(target, unused))
     guesses = (
         *_notes(params, roles, columns, steps, periods),
+        *([f"Not used, because other columns are called so, too: {listed(twins)}."] if twins else []),
         *taken_back,
         *unit_notes(target, times, places[0], keys.columns),
     )
@@ -283,17 +291,6 @@ def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> lis
         raise InferenceError(f"row {ragged + 1} of the sample has {len(rows[ragged])} columns, not {width}")
     headers = [f"column_{index + 1}" for index in range(width)] if header is None else [name.strip() for name in header]
     names = [column_name(name) for name in headers]
-    twice = [
-        name
-        for name, count in Counter(n.casefold() for n, h in zip(names, headers, strict=True) if h).items()
-        if count > 1
-    ]
-    if twice:
-        same = [h for h in headers if h and column_name(h).casefold() == twice[0]]
-        raise InferenceError(
-            f"two columns are called {twice[0]} ({', '.join(map(repr, same))} in the header; names hold ASCII letters, digits "
-            "and _ only): give every column of the header a name of its own"
-        )
     cells = list(zip(*rows, strict=True))
     columns = [
         Column(index, name, headers[index], tuple("" if cell is None else cell.strip() for cell in cells[index]))
@@ -305,6 +302,22 @@ def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> lis
     if len(indexes) != 1 or any(is_dated(c) or rank(c.name, TIMESTAMP_NAMES) < math.inf for c in named):
         return named
     return sorted([*named, replace(indexes[0], name="timestamp")], key=lambda column: column.index)
+
+
+def _called_alike(columns: Sequence[Column]) -> list[Column]:
+    """The columns whose name in a schema is that of another, too."""
+    counts = Counter(column.name.casefold() for column in columns)
+    return [column for column in columns if counts[column.name.casefold()] > 1]
+
+
+def _ambiguous(twins: Sequence[Column]) -> InferenceError:
+    """The message where a column may be needed that another is called like."""
+    name = twins[0].name.casefold()
+    same = [column.header for column in twins if column.name.casefold() == name]
+    return InferenceError(
+        f"two columns are called {name} ({', '.join(map(repr, same))} in the header; names hold ASCII letters, digits and _ "
+        "only): give every column of the header a name of its own"
+    )
 
 
 def _named(columns: Sequence[Column], named: Mapping[str, str | None], role: str) -> Column | None:
@@ -504,8 +517,13 @@ def _notes(
     yield from name_notes(roles.keys.columns)
     yield from _overlap_notes(roles.overlap, roles.target)
     if roles.keys.outlook.repeats:
-        yield f"Guessed: rows of one series and period are {_COMBINED[params.aggregation]} ({params.aggregation})."
-        yield from _repeated_hours(params, roles)
+        if _zones_that_repeat(params, roles):
+            yield (
+                "Guessed: timestamps repeat where clocks were put back, and the mean of such an hour counts; "
+                f"Chronos.TimeZone is {params.time_zone}, or any other place whose clock changes with it."
+            )
+        else:
+            yield f"Guessed: rows of one series and period are {_COMBINED[params.aggregation]} ({params.aggregation})."
     if steps.finer is not None:
         yield f"Guessed: rows come every {steps.finer} and are {_COMBINED[params.aggregation]} by the minute."
     else:
@@ -537,22 +555,14 @@ def _overlap_notes(overlap: Overlap, target: Column) -> Iterator[str]:
         )
 
 
-def _repeated_hours(params: ForecastParams, roles: _Roles) -> Iterator[str]:
-    """Whether rows repeat a timestamp only where clocks are put back."""
-    if (
-        params.frequency.approximate_seconds > 3600
-        or has_offset(params.timestamp_format)
-        or params.aggregation != "sum"
-    ):
-        return
+def _zones_that_repeat(params: ForecastParams, roles: _Roles) -> list[str]:
+    """Zones whose clocks were put back wherever rows without an offset repeat a timestamp; none where they don't."""
+    if params.frequency.approximate_seconds > 3600 or has_offset(params.timestamp_format):
+        return []
     keys = (column.texts for column in roles.keys.columns)
     counts = Counter(row for row in zip(roles.times.moments, *keys, strict=True) if row[0] is not None)
-    twice = sorted({row[0] for row, count in counts.items() if count > 1 and row[0] is not None})
-    if zones := zones_that_repeat(twice[:_MOST_REPEATED]):
-        yield (
-            f"Timestamps repeat only where clocks are put back ({twice[0]}): set Chronos.TimeZone, as to {zones[0]}, for the "
-            "mean of such an hour instead of its sum."
-        )
+    twice = {row[0] for row, count in counts.items() if count > 1 and row[0] is not None}
+    return zones_that_repeat(sorted(twice)[:_MOST_REPEATED])
 
 
 def _of_a_sample(note: str) -> str:

@@ -36,6 +36,7 @@ from chronos_assets.calendar.rhythm import find_rhythm
 from chronos_assets.params.columns import (
     FEW_BAD,
     ITEM_NAMES,
+    TOTALS,
     Column,
     InferenceError,
     Times,
@@ -68,12 +69,7 @@ NEAR = 0.25
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 _WORKING_DAYS, _TWO_WEEKS = 5, 14
-# Names that rows with the sum of others have, and what a spreadsheet makes of a long number.
-TOTALS = re.compile(
-    r"((grand|sub|sous)[- ]?)?total(s|e|en)?( general| général)?|.* totals?|sum|all|overall|summe|insgesamt|gesamt|"
-    r"(gesamt|zwischen|teil)(ergebnis|summe)|.* ergebnis|somme|suma|ensemble",
-    re.IGNORECASE,
-)
+# What a spreadsheet makes of a long number.
 _CUT_NUMBER = re.compile(r"\d[.,]\d+[Ee]\+\d+")
 
 
@@ -403,11 +399,19 @@ def _single(rows: Rows, texts: Sequence[Column], ending: Sequence[Column], *, ha
     if chosen is not None and has_header and not chosen.has_key_name and _take_turns(chosen, rows):
         first, second = sorted(chosen.distinct, key=chosen.texts.index)[:2]
         raise _one_or_several(rows, chosen, f"is {first} up to some day and {second} after it")
-    if not naming and ending and whole.empty > FEW_BAD:
+    if not naming and ending and min(whole.empty, _empty_working_days(rows)) > FEW_BAD:
         raise _one_or_several(
             rows, ending[0], f"has {len(ending[0].distinct):,} values, none of which has a row as often as all"
         )
     return _keys(rows, chosen, ())
+
+
+def _empty_working_days(rows: Rows) -> float:
+    """The share of days without a row, of those from the first to the last on whose weekday there is any: none on Sundays."""
+    days = np.unique(np.array([moment for moment in rows.times.moments if moment], dtype="datetime64[D]"))
+    every = np.arange(days[0], days[-1] + 1)
+    worked = np.isin(every.astype(np.int64) % 7, days.astype(np.int64) % 7)
+    return 1 - len(days) / int(worked.sum())
 
 
 def _is_seldom_another(column: Column, rows: Rows) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from chronos_assets.params.columns import Column, last_word
+from chronos_assets.params.columns import Column, has_word, last_word
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
 _HALF_DAYS = re.compile(r"\d{1,2}:\d\d(:\d\d)? ?[AaPp][Mm]")
@@ -33,6 +33,11 @@ _BESIDE_SLOTS = frozenset(
 _BESIDE_SLOTS |= {"ending", "trading", "delivery", "dispatch", "market", ""}
 _SLOT_NAMES = frozenset({"sp", "hh"})
 _SLOTS_OF_A_DAY = (24, 48, 96, 144, 288)
+_HOUR_24 = (
+    "; its hours count to 24: if hour 1 begins at midnight, write 00:00 for 1 and 23:00 for 24, otherwise 01:00 for 1 and "
+    "00:00 of the next day for 24"
+)
+FISCAL = frozenset({"fiscal", "fy", "financial"})
 _YEARS = frozenset({"year", "yr", "jahr", "annee", "ano"})
 # Months from the first one that a part stands for.
 _PARTS = {
@@ -41,6 +46,27 @@ _PARTS = {
     **dict.fromkeys(("week", "wk", "woche", "semaine", "semana", "weekofyear"), 53),
     **dict.fromkeys(("day", "dom", "tag", "jour", "dia"), 31),
 }
+# Names of months in English, German, French, Spanish, Italian and Portuguese.
+_MONTHS = (
+    "jan january januar janvier janv enero ene gennaio gen janeiro",
+    "feb february februar février févr febrero febbraio fevereiro fev",
+    "mar march märz mär mars marzo março",
+    "apr april avril abril abr aprile",
+    "may mai mayo maggio mag maio",
+    "jun june juni juin junio giugno giu junho",
+    "jul july juli juillet juil julio luglio lug julho",
+    "aug august août agosto ago",
+    "sep sept september septembre septiembre settembre set setembro",
+    "oct october oktober okt octobre octubre ottobre ott outubro out",
+    "nov november novembre noviembre novembro",
+    "dec december dezember dez décembre déc diciembre dic dicembre dezembro",
+)
+NUMBER_OF_MONTH = {name: number for number, names in enumerate(_MONTHS, start=1) for name in names.split()}
+# SQL for the number of a month of which {} is the name.
+_NUMBER_OF_NAME = (
+    f"CAST(map({list(NUMBER_OF_MONTH)}, {list(NUMBER_OF_MONTH.values())})[rtrim(lower(trim({{}})), '.')] AS VARCHAR)"
+)
+QUARTER = re.compile(r"(?:q|qtr|quarter|quartal|trimestre|t)[ _]?([1-4])|([1-4])[ _]?(?:q|qtr|quarter)", re.I)
 # Names of columns with a part of the time.
 PARTS = _HOURS | frozenset(_PARTS)
 
@@ -52,12 +78,14 @@ class Spread:
     Attributes:
         columns: the parts, the coarsest first.
         joined: SQL for the timestamp as text, of SQL for each part as text; None where people would have to say what the
-            parts mean (week numbers, the hour 24).
+            parts mean (week numbers, the hour 24, a fiscal year).
+        unclear: what they would have to say, behind a semicolon; empty where that is plain.
         is_guessed: whether the last part may be something else than a time, such as the slot of a machine.
     """
 
     columns: tuple[Column, ...]
     joined: Callable[..., str] | None
+    unclear: str = ""
     is_guessed: bool = False
 
     @property
@@ -98,7 +126,7 @@ def _with_slot(date: Column, slot: Column) -> Spread | None:
         return None
     # What an hour 1 is is for people to say, and so is the time of an hour that clocks show twice.
     if len(numbers) > count or (count == 24 and first == 1):
-        return Spread((date, slot), None, is_guessed=True)
+        return Spread((date, slot), None, _HOUR_24 if count == 24 == len(numbers) else "", is_guessed=True)
     minutes = f"to_minutes(CAST({1440 // count} * (CAST(trim({{1}}) AS INTEGER) - {first}) AS BIGINT))"
     joined = f"trim({{0}}) || ' ' || strftime(TIMESTAMP '2000-01-01' + {minutes}, '%H:%M:%S')".format
     return Spread((date, slot), joined, is_guessed=True)
@@ -114,7 +142,7 @@ def _with_hour(date: tuple[Column, ...], joined: str, hour: Column) -> Spread:
     # Whether hour 1 begins or ends at one o'clock is for people to say.
     counted_to_24 = "24" in hour.present
     joined += " || ' ' || lpad(trim({}), 2, '0') || ':00:00'"
-    return Spread((*date, hour), None if counted_to_24 else joined.format)
+    return Spread((*date, hour), *((None, _HOUR_24) if counted_to_24 else (joined.format,)))
 
 
 def is_date(column: Column) -> bool:
@@ -135,27 +163,39 @@ def _hours_of_a_date(date: Column, hour: Column) -> float:
 
 def _by_year(columns: Sequence[Column]) -> Spread | None:
     years = [column for column in columns if is_year(column)]
-    parts = {most: c for c in columns for name, most in _PARTS.items() if _is_count(c, frozenset({name}), most)}
+    parts = {most: c for c in columns for name, most in _PARTS.items() if _is_part(c, name, most)}
     if not {12, 31} <= parts.keys():  # a part by itself that is always the same tells no times apart
         parts = {most: column for most, column in parts.items() if len(column.distinct) > 1}
     if not years or not parts:
         return None
     year, month = years[0], parts.get(12)
+    if has_word(year.header, FISCAL):
+        return Spread(
+            (year, next(iter(parts.values()))), None, "; which month a company's year begins with is not said"
+        )
     start = "lpad(trim({}), 4, '0') || '-' || "
+    monthly = start + "lpad({}, 2, '0')".format("trim({})" if month is None or month.is_numeric else _NUMBER_OF_NAME)
     if month is not None and 31 in parts:
-        day, whole = parts[31], start + "lpad(trim({}), 2, '0') || '-' || lpad(trim({}), 2, '0')"
+        day, whole = parts[31], monthly + " || '-' || lpad(trim({}), 2, '0')"
         hours = [column for column in columns if _is_count(column, _HOURS, 24)]
         return _with_hour((year, month, day), whole, hours[0]) if hours else Spread((year, month, day), whole.format)
     if month is not None:
-        return Spread((year, month), (start + "lpad(trim({}), 2, '0') || '-01'").format)
+        return Spread((year, month), f"{monthly} || '-01'".format)
     if 4 in parts:
-        quarter = start + "lpad(CAST(3 * CAST({} AS INTEGER) - 2 AS VARCHAR), 2, '0') || '-01'"
+        quarter = start + "lpad(CAST(3 * CAST(regexp_extract({}, '[1-4]') AS INTEGER) - 2 AS VARCHAR), 2, '0') || '-01'"
         return Spread((year, parts[4]), quarter.format)
     return Spread((year, parts[53]), None) if 53 in parts else None
 
 
 def _all_match(column: Column, pattern: re.Pattern[str]) -> bool:
     return all(pattern.fullmatch(value) for value in column.present)
+
+
+def _is_part(column: Column, name: str, most: int) -> bool:
+    """Whether a column of this name numbers months, quarters, weeks or days, or names months or quarters ("Qtr 1")."""
+    texts = {text.casefold().rstrip(".") for text in column.present}
+    named = (most == 12 and texts <= NUMBER_OF_MONTH.keys()) or (most == 4 and all(map(QUARTER.fullmatch, texts)))
+    return (named and last_word(column.header) == name) or _is_count(column, frozenset({name}), most)
 
 
 def _is_count(column: Column, names: frozenset[str], most: int) -> bool:

@@ -13,8 +13,7 @@ from itertools import groupby, pairwise
 from math import isclose
 from statistics import median
 
-from chronos_assets.params.columns import Column, InferenceError, Times, is_number
-from chronos_assets.params.keys import TOTALS
+from chronos_assets.params.columns import TOTALS, Column, InferenceError, Times, is_number
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _WHOLE = re.compile(r"[+-]?\d{1,3}")

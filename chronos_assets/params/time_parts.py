@@ -11,19 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from chronos_assets.params.columns import FEW_BAD, Column, has_word, last_word
-from chronos_assets.params.spread_timestamps import PARTS
+from chronos_assets.params.columns import FEW_BAD, TOTALS, Column, has_word, last_word
+from chronos_assets.params.spread_timestamps import NUMBER_OF_MONTH, PARTS
 
-_MONTHS = frozenset(
-    {
-        *("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
-        *("january", "february", "march", "april", "june", "july", "august", "september", "october", "november"),
-        *("december", "januar", "februar", "märz", "mär", "mai", "juni", "juli", "oktober", "okt", "dezember", "dez"),
-        *("janvier", "février", "mars", "avril", "juin", "juillet", "août", "septembre", "octobre", "novembre"),
-        *("décembre", "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre"),
-        *("octubre", "noviembre", "diciembre"),
-    }
-)
+_MONTHS = NUMBER_OF_MONTH.keys()
 WEEKDAYS = frozenset(
     {
         *("mon", "tue", "tues", "wed", "thu", "thur", "thurs", "fri", "sat", "sun", "monday", "tuesday", "wednesday"),
@@ -91,7 +82,7 @@ def repeats_time(column: Column, moments: Sequence[datetime | None]) -> bool:
 
 def is_time_part(column: Column) -> bool:
     """Whether a column holds months, weekdays or hours by name, or numbers of such that its own name explains."""
-    words = {value.casefold().rstrip(".") for value in column.present}
+    words = {value.casefold().rstrip(".") for value in column.present if not TOTALS.fullmatch(value)}
     if len(words) < 2 or column.is_numeric or column.has_key_name:
         return False
     named = has_word(column.header, PARTS) and last_word(column.header) in PARTS | _NUMBER_OF

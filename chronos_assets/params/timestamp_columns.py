@@ -39,7 +39,7 @@ from chronos_assets.params.columns import (
     rank,
 )
 from chronos_assets.params.keys import Rows
-from chronos_assets.params.spread_timestamps import spread_timestamp
+from chronos_assets.params.spread_timestamps import Spread, is_year, spread_timestamp
 from chronos_assets.params.time_parts import PERIODS
 
 _DATES: tuple[str, ...] = (
@@ -162,11 +162,11 @@ def forms_of(texts: Collection[str]) -> list[str]:
 def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[Times]:
     """The timestamp column, in every reading that fits its values (several when day and month could be swapped)."""
     candidates = [named] if named is not None else [column for column in columns if not column.is_empty]
-    spread = spread_timestamp(candidates)
+    spread = joined_timestamp(candidates)
     if spread is not None:
         raise InferenceError(
             f"the timestamp is spread over the columns {spread.names}: join them into one, such as 2024-01-31 15:00:00"
-            + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else "")
+            + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else spread.unclear)
             + (f"; or, if {spread.columns[-1].header} is no time of a day, {_NO_TIME}" if spread.is_guessed else "")
         )
     readings: dict[int, list[Times]] = {}
@@ -197,6 +197,15 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             candidates=[column.name for column in chosen or times],
         )
     return readings[chosen[0].index]
+
+
+def joined_timestamp(columns: Sequence[Column]) -> Spread | None:
+    """`spread_timestamp`, unless a column holds whole timestamps (Jan 5, 2024) and others repeat their year and month."""
+    spread = spread_timestamp(columns)
+    if spread is not None and is_year(spread.columns[0]):
+        others = [column for column in columns if column not in spread.columns]
+        return None if any(map(is_dated, others)) else spread
+    return spread
 
 
 def _is_of_other_periods(chosen: Sequence[Times], other: Sequence[Times]) -> bool:

@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from chronos_assets.params.columns import TARGET_NAMES, Column, best_known, has_word
-from chronos_assets.params.spread_timestamps import Spread, is_date, is_year, spread_timestamp
+from chronos_assets.params.spread_timestamps import (
+    FISCAL,
+    NUMBER_OF_MONTH,
+    QUARTER,
+    Spread,
+    is_date,
+    is_year,
+    spread_timestamp,
+)
 from chronos_assets.params.time_parts import PERIODS, SHORT_WEEKDAYS, WEEKDAYS
 from chronos_assets.params.timestamp_columns import is_dated, reads_as_time
 
@@ -26,31 +34,13 @@ _HOUR = re.compile(
 )
 _AGAIN = re.compile(r"(.*\d)(?:[ _]?(?:\*|x|a|b|'|dst|\(2\))|_2|\.1)", re.I)
 _MONTH = re.compile(r"(?:m|month|mon|monat|mois|mes)?[ _]?(\d{1,2})", re.I)
-_QUARTER = re.compile(r"(?:q|qtr|quarter|quartal|trimestre|t)[ _]?([1-4])|([1-4])[ _]?(?:q|qtr|quarter)", re.I)
 _DAY = re.compile(r"(?:d|day|tag|dia|jour)?[ _]?(\d{1,2})", re.I)
 _DAY_OF_WEEK = re.compile(r"(?:d|day|tag|dia|jour|weekday)[ _]?([1-7])", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,2})")
 _WEEK = re.compile(r"(?:w|wk|week|kw|woche|semana|semaine)?[ _]?(\d{1,2})", re.I)
-# Names of months in English, German, French, Spanish, Italian and Portuguese.
-_MONTHS = (
-    "jan january januar janvier enero ene gennaio gen janeiro",
-    "feb february februar février febrero febbraio fevereiro fev",
-    "mar march märz mär mars marzo março",
-    "apr april avril abril abr aprile",
-    "may mai mayo maggio mag maio",
-    "jun june juni juin junio giugno giu junho",
-    "jul july juli juillet julio luglio lug julho",
-    "aug august août agosto ago",
-    "sep sept september septembre septiembre settembre set setembro",
-    "oct october oktober okt octobre octubre ottobre ott outubro out",
-    "nov november novembre noviembre novembro",
-    "dec december dezember dez décembre diciembre dic dicembre dezembro",
-)
-_NUMBER_OF_MONTH = {name: number for number, names in enumerate(_MONTHS, start=1) for name in names.split()}
 _MIDNIGHT = re.compile(r"\d[ T]00:00(:00)?$")
 _YEAR = re.compile(r"(19|20)\d\d")
 _YEAR_AND_MONTH = re.compile(r"(19|20)\d\d-(0[1-9]|1[0-2])")
-_FISCAL = frozenset({"fiscal", "fy", "financial"})
 _PERIOD = re.compile(r"(?:[dwmtq]|day|week|month|period|wk)[ _]?(\d{1,4})", re.IGNORECASE)
 _BEGINS_WITH_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?\b(?![-/:])")
 _MANY = 12  # of a file without any date that are numbered
@@ -225,12 +215,12 @@ def _of_years(columns: Sequence[Column], year: Column) -> WideTimes | None:
     base = Spread((year,), "trim({})".format)
     columns = [column for column in columns if column is not year]
     named = {
-        c.index: m for c in columns if (m := _NUMBER_OF_MONTH.get(c.header.strip().casefold().rstrip("."))) is not None
+        c.index: m for c in columns if (m := NUMBER_OF_MONTH.get(c.header.strip().casefold().rstrip("."))) is not None
     }
     months = named if len(named) >= _LEAST else _numbered(columns, _MONTH)
     if (months is named and len(set(months.values())) == len(months)) or sorted(months.values()) == list(range(1, 13)):
         return _of_year("the months of a year", columns, {index: (month - 1) for index, month in months.items()}, base)
-    quarters = _numbered(columns, _QUARTER)
+    quarters = _numbered(columns, QUARTER)
     if sorted(quarters.values()) == [1, 2, 3, 4]:
         return _of_year(
             "the quarters of a year", columns, {index: 3 * number - 3 for index, number in quarters.items()}, base
@@ -249,7 +239,7 @@ def _of_year(what: str, columns: Sequence[Column], months: Mapping[int, int], ba
     found = [column for column in columns if column.index in months]
     year = base.columns[0].header
     order = [months[column.index] for column in found]
-    if has_word(year, _FISCAL) or order not in (sorted(order), sorted(order, reverse=True)):
+    if has_word(year, FISCAL) or order not in (sorted(order), sorted(order, reverse=True)):
         reason = f", and {year} seems to begin with another month than January{_WRITE}"
         return WideTimes(what, tuple(found), base=base, unclear=reason)
     return _told(what, found, {index: f"-{month + 1:02d}-01" for index, month in months.items()}, base)

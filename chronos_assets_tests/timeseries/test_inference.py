@@ -193,7 +193,11 @@ def test_a_draft_asks_several_questions() -> None:
         (["timestamp", "", ""], [["2024-01-01", "1", "2"]], False),
         (["", "timestamp", "y", "", ""], [["", "2024-01-01", "1", "", ""], ["", "2024-01-02", "1", "x", ""]], True),
         (["y", "Y"], [["2024-01-01", "1"]], True),  # which one is refused
-        (["timestamp", "2024"], [["2024-01-01", "1"]], False),
+        (["timestamp", "2024"], [["2024-01-01", "1"]], True),
+        (["", "Date", "Total", "4046"], [["0", "2024-01-01", "5", "1"]], True),
+        (["", "0"], [["2024-01-01", "1"]], True),  # pandas' Series without a name
+        (["", "5"], [["2024-01-01", "1"]], False),
+        (["n.a.", "5"], [["2024-01-01", "1"]], False),
     ],
 )
 def test_a_header_is_a_row_of_names_over_values(first: list[str], rest: list[list[str]], expected: bool) -> None:
@@ -445,8 +449,7 @@ def test_what_follows_from_the_date_is_no_item(text: Callable[[dt.date], str]) -
 @pytest.mark.parametrize(
     ("header", "base", "parts"),
     [
-        (["year", "month", "sales"], "20{:02d}", ["Jan", "Feb", "Mar", "Apr"]),
-        (["year", "quarter", "sales"], "20{:02d}", ["Q1", "Q2", "Q3", "Q4"]),
+        (["year", "month", "sales"], "20{:02d}", ["Jan", "Feb", "Mar", "Total"]),
         (["year", "week", "sales"], "20{:02d}", ["W01", "W02", "W03"]),
         (["date", "hour", "sales"], "2024-01-{:02d}", ["H01", "H02", "H03"]),
         (["date", "slot", "sales"], "2024-01-{:02d}", ["9 AM", "10 AM", "1 PM"]),
@@ -637,7 +640,13 @@ def test_samples_that_say_too_little_are_refused(rows: list[list[str]], reason: 
         infer(None, rows)
 
 
-def test_columns_with_the_same_name_are_refused() -> None:
+def test_columns_with_the_same_name_are_refused_only_where_they_are_needed() -> None:
+    params = infer(
+        ["note", "timestamp", "y", "Note"],
+        [[text, time, "1", "b"] for time, text in zip(HOURS, "ab" * 36, strict=True)],
+    )
+    assert [attribute.name for attribute in params.attributes] == ["timestamp", "y"]
+    assert any(note.endswith("other columns are called so, too: note, Note.") for note in params.notes)
     with pytest.raises(InferenceError, match=r"two columns are called y \('y', 'Y' in the header; names hold ASCII"):
         infer(["timestamp", "y", "Y"], [["2024-01-01", "1", "2"]])
 

@@ -1,7 +1,7 @@
 """Wide files as rows."""
 
 import gzip
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -96,6 +96,8 @@ def rows_of(path: Path) -> list[str]:
     return path.read_text().splitlines()
 
 
+FRENCH = ["janv.", "févr.", "mars", "avril", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."]
+A_YEAR = [date(2024, 1, 1) + timedelta(days=number) for number in range(366)]
 SPREAD = {
     "date and time": ("Date;Time;load\n", [f"{1 + n // 24}/1/2007;{n % 24:02d}:00:00;{n}.5\n" for n in range(72)]),
     "date and hour": ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24},{n}.5\n" for n in range(72)]),
@@ -106,6 +108,12 @@ SPREAD = {
     "date and quarter": ("date,SP,load\n", [f"2024-01-{1 + n // 96:02d},{n % 96},{n}.5\n" for n in range(288)]),
     "year and month": ("year,month,load\n", [f"{2018 + n // 12},{n % 12 + 1},{n}.5\n" for n in range(72)]),
     "year and quarter": ("year,quarter,load\n", [f"{2000 + n // 4},{n % 4 + 1},{n}.5\n" for n in range(72)]),
+    "names of months": ("Year,Mois,load\n", [f"{2018 + n // 12},{FRENCH[n % 12]},{n}.5\n" for n in range(72)]),
+    "a hierarchy of dates": (
+        "Year,Quarter,Month,Day,load\n",
+        [f"{day.year},Qtr {(day.month + 2) // 3},{day:%B},{day.day},{n}.5\n" for n, day in enumerate(A_YEAR)],
+    ),
+    "Qtr 1": ("Year,Quarter,load\n", [f"{2000 + n // 4},Qtr {n % 4 + 1},{n}.5\n" for n in range(72)]),
     "year, month and day": ("year,month,day,load\n", [f"2024,{1 + n // 28},{n % 28 + 1},{n}.5\n" for n in range(56)]),
 }
 
@@ -119,6 +127,9 @@ SPREAD = {
         ("date and quarter", "2024-01-01 00:15:00", "15min"),
         ("year and month", "2018-02-01", "M"),
         ("year and quarter", "2000-04-01", "3M"),
+        ("names of months", "2018-02-01", "M"),
+        ("a hierarchy of dates", "2024-01-02", "D"),
+        ("Qtr 1", "2000-04-01", "3M"),
         ("year, month and day", "2024-01-02", "D"),
     ],
 )
@@ -241,6 +252,7 @@ def test_parts_of_a_time_by_their_names(header: list[str], times: list[str] | No
     ("header", "rows"),
     [
         ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
+        ("Fiscal Year,Month,load\n", [f"{2018 + n // 12},{MONTHS[n % 12]},{n}\n" for n in range(72)]),
         ("date,time_id,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
         (
             "date,period,load\n",  # clocks are put back on the third day
@@ -251,8 +263,11 @@ def test_parts_of_a_time_by_their_names(header: list[str], times: list[str] | No
     ],
 )
 def test_parts_that_may_mean_two_things_are_refused(tmp_path: Path, header: str, rows: list[str]) -> None:
-    with pytest.raises(InferenceError, match=r"spread over the columns .*: join them into one, such as [^(]*$"):
+    with pytest.raises(
+        InferenceError, match=r"spread over the columns .*: join them into one, such as [^(]*$"
+    ) as refusal:
         melt(_file(tmp_path / "w.csv", header + "".join(rows)), tmp_path / "long.csv")
+    assert ("23:00 for 24" in str(refusal.value)) == (",24," in rows[23])
 
 
 @pytest.mark.parametrize(
@@ -261,6 +276,7 @@ def test_parts_that_may_mean_two_things_are_refused(tmp_path: Path, header: str,
         ("date,item_id,hour,sales\n", "2024-01-{day:02d},a,{hour},{n}\n"),  # when it sold best, once a day
         ("timestamp,year,month,day,sales\n", "2024-01-{day:02d} 00:00:00,2024,1,{day},{n}\n"),
         ("date,year,week,sales\n", "2024-01-{day:02d},2024,{week},{n}\n"),
+        ("date,year,month,day,sales\n", "{day} January 2024,2024,January,{day},{n}\n"),
         ("date,sales,8 am,12:30 pm,6 pm\n", "2024-01-{day:02d},{n},{day},{hour},{week}\n"),
         ("date,sales,d1,d2,d3,d4,d5,d6,d7\n", "2024-01-{day:02d},{n},{day},{day},{day},{day},{day},{day},{day}\n"),
     ],

@@ -72,6 +72,11 @@ def test_a_name_that_ends_as_an_items_is_one_only_where_series_need_it(
     assert (params.item_column, params.dimensions) == ("shop" if len(shops) > 1 else None, ())
 
 
+def test_days_off_ask_for_no_series_of_promotions() -> None:
+    rows = [[f"{day}", ("none", "P1", "P2")[n * n % 3], "2.5"] for n, day in enumerate(DAYS) if day.weekday() < 5]
+    assert infer(["date", "promo_id", "turnover"], rows).item_column is None
+
+
 @pytest.mark.parametrize("names", [("Oslo",), ("Oslo", "Rome")])
 def test_a_name_that_ends_as_an_items_names_full_series(names: Sequence[str]) -> None:
     rows = [[names[number // 7 % len(names)], f"{day}", "1.5"] for number, day in enumerate(DAYS)]
@@ -110,6 +115,8 @@ def test_a_supplier_that_took_over_has_no_series_of_its_own() -> None:
     [
         (["units_sold", "discount_amount"], "units_sold, discount_amount"),
         (["shipped", "returned_quantity"], "shipped, returned_quantity"),
+        (["price", "shipping_amount"], "price, shipping_amount"),
+        (["price", "On hand qty"], "price, On_hand_qty"),
         (["Turnover", "LY Sales"], "Turnover, LY_Sales"),
         (["actual", "target"], "target, actual"),
         (["Close", "Volume"], "Volume, Close"),
@@ -119,6 +126,12 @@ def test_a_name_that_ends_as_a_targets_may_be_that_of_another_quantity(header: l
     rows = [["a", f"{day}", f"{day.day}.5", f"{day.day % 7}.5"] for day in DAYS]
     with pytest.raises(InferenceError, match=f"could hold the value to forecast: {candidates}\\n"):
         infer(["shop", "date", *header], rows)
+
+
+@pytest.mark.parametrize("name", ["shipping_volume", "low_cost_units", "second_hand_sales", "freight_demand"])
+def test_a_quantity_is_the_target_whatever_it_is_of(name: str) -> None:
+    params = infer(["shop", "date", "price", name], [["a", f"{day}", f"{day.day}.5", f"{day.day % 7}"] for day in DAYS])
+    assert params.target_column == name
 
 
 def test_numbers_that_repeat_the_timestamp_are_no_values() -> None:
@@ -213,19 +226,21 @@ def local_hours(zone: str, first: str, count: int = 24 * 14) -> list[str]:
 @pytest.mark.parametrize(
     ("zone", "first", "named"),
     [
-        ("Europe/Berlin", "2024-10-20", "2024-10-27 02:00:00): set Chronos.TimeZone, as to Europe/Berlin"),
-        ("America/New_York", "2024-10-28", "2024-11-03 01:00:00): set Chronos.TimeZone, as to America/Halifax"),
-        ("Australia/Sydney", "2024-04-01", "2024-04-07 02:00:00): set Chronos.TimeZone, as to Australia/Sydney"),
-        ("Europe/Berlin", "2024-03-25", ""),  # an hour is missing, none is there twice
-        ("Asia/Tokyo", "2024-10-20", ""),
+        ("Europe/Berlin", "2024-10-20", "Europe/Berlin"),
+        ("America/Chicago", "2024-10-28", "America/New_York"),  # whose clock changes at the same hour
+        ("Australia/Sydney", "2024-04-01", "Australia/Sydney"),
+        ("Europe/Berlin", "2024-03-25", None),  # an hour is missing, none is there twice
+        ("Asia/Tokyo", "2024-10-20", None),
     ],
 )
-def test_hours_that_clocks_show_twice_are_reported_from_other_repeats(zone: str, first: str, named: str) -> None:
+def test_hours_that_clocks_show_twice_are_told_from_other_repeats(zone: str, first: str, named: str | None) -> None:
     times = local_hours(zone, first)
     params = infer(["timestamp", "y"], [[time, "1.5"] for time in times])
-    assert named in "".join(note for note in params.notes if "clocks are put back" in note)
+    assert params.time_zone == named
+    assert any("clocks were put back" in note for note in params.notes) == (named is not None)
+    assert not any("equal another" in note for note in params.notes)
     again = infer(["timestamp", "y"], [[time, "1.5"] for time in (*times, times[30])])
-    assert not any("clocks are put back" in note for note in again.notes)
+    assert again.time_zone is None
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ import duckdb
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.columns import Column, is_number
 from chronos_assets.params.headers import column_name, folded
-from chronos_assets.params.spread_timestamps import Spread, spread_timestamp
-from chronos_assets.params.timestamp_columns import is_dated, timestamp_readings
+from chronos_assets.params.spread_timestamps import Spread
+from chronos_assets.params.timestamp_columns import is_dated, joined_timestamp, timestamp_readings
 from chronos_assets.params.wide_times import WideTimes, wide_times
 from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, scratch_connection, text_literal
@@ -182,7 +182,7 @@ def _write(source: TrainFile, target: Path, header: Sequence[str], rows: _WideRo
 
 def _timestamp(found: Sequence[Column]) -> tuple[str, tuple[Column, ...]]:
     """SQL for the timestamp as text, and the columns that make it."""
-    spread = spread_timestamp(found)
+    spread = joined_timestamp(found)
     if spread is None or spread.joined is None:
         column = timestamp_readings(found, None)[0].column
         return identifier(column.header), (column,)
