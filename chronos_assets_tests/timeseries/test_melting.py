@@ -267,7 +267,7 @@ def test_parts_that_may_mean_two_things_are_refused(tmp_path: Path, header: str,
         InferenceError, match=r"spread over the columns .*: join them into one, such as [^(]*$"
     ) as refusal:
         melt(_file(tmp_path / "w.csv", header + "".join(rows)), tmp_path / "long.csv")
-    assert ("23:00 for 24" in str(refusal.value)) == (",24," in rows[23])
+    assert ("23:00 for 24" in str(refusal.value)) == (header.startswith("date") and len(rows) == 72)
 
 
 @pytest.mark.parametrize(
