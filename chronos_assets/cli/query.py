@@ -12,7 +12,6 @@ import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, make_flag, open_group, settings_for
 from chronos_assets.store_layout import FORECAST_KEY, history_key
-from chronos_assets.timeseries.dataset.series_keys import series_name
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -73,6 +72,7 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
         predictor_that_made,
         traits_of_item,
     )
+    from chronos_assets.timeseries.dataset.series_keys import series_name
 
     manifest, predictor = predictor_that_made(group, as_of)
     asked = (ask.item_id, *(ask.dimensions.get(name, "") for name in manifest["dimensions"]))
