@@ -76,6 +76,7 @@ class Study:
         self._id = self._storage.get_study_id_from_name(name)
         self._distributions = {key: _distribution(values) for key, values in ranges.items()}
         self._seed = seed
+        self._ids: dict[int, int] = {}  # by a trial's number: asked of the file once, which takes its time
 
     @staticmethod
     def create(path: Path, name: str, request: Mapping[str, Any]) -> None:
@@ -153,9 +154,10 @@ class Study:
         Returns:
             Why to give the trial up; None to continue it.
         """
-        if step not in self._trial(number).intermediate_values:
-            self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
         trial = self._trial(number)
+        if step not in trial.intermediate_values:
+            self._storage.set_trial_intermediate_value(self._trial_id(number), step, value)
+            trial.intermediate_values[step] = value  # as the file now has it
         if not self._study.pruner.prune(self._study, trial):
             return None
         last = trial.last_step  # the one that is judged: later than `step` where a trial resumes from a checkpoint
@@ -193,8 +195,9 @@ class Study:
         return params
 
     def _trial_id(self, number: int) -> int:
-        identity: int = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
-        return identity
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        return self._ids[number]
 
     def _trial(self, number: int) -> Any:
         return self._storage.get_trial(self._trial_id(number))
