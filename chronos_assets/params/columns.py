@@ -63,7 +63,8 @@ _BESIDE = frozenset(_WORDS_BESIDE.split())
 # Words that make another amount of money of one (shipping_amount), and none of a quantity: shipping_volume, low_cost_units.
 _CHARGES = frozenset({"tax", "vat", "cost", "shipping", "freight", "fee", "tip"})
 _QUANTITIES = frozenset({"volume", "units", "quantity", "qty", "count", "load", "demand"})
-_ON_HAND = re.compile(r"on[^a-z]?hand", re.IGNORECASE)
+# Not a part of a longer word: fashion_handbag_sales.
+_ON_HAND = re.compile(r"((?<![A-Za-z])(?i:on)|On)[^A-Za-z]?(?i:hand)")
 # Columns that are as likely a target as one of a known name beside them: a target is a goal beside what was reached.
 _RIVALS = frozenset({"actual", "actuals", "actualvalue", "ist", "istwert", "close", "adjclose", "closeprice"})
 # Last words of the names of columns whose numbers stand for something, and are no quantity.

@@ -69,6 +69,7 @@ NEAR = 0.25
 _ENOUGH_MOMENTS = 20
 _MOST_TRIED = 10
 _WORKING_DAYS, _TWO_WEEKS = 5, 14
+_WEEK = 7 * 24 * 60  # in minutes
 # What a spreadsheet makes of a long number.
 _CUT_NUMBER = re.compile(r"\d[.,]\d+[Ee]\+\d+")
 
@@ -399,19 +400,24 @@ def _single(rows: Rows, texts: Sequence[Column], ending: Sequence[Column], *, ha
     if chosen is not None and has_header and not chosen.has_key_name and _take_turns(chosen, rows):
         first, second = sorted(chosen.distinct, key=chosen.texts.index)[:2]
         raise _one_or_several(rows, chosen, f"is {first} up to some day and {second} after it")
-    if not naming and ending and min(whole.empty, _empty_working_days(rows)) > FEW_BAD:
+    if not naming and ending and min(whole.empty, _empty_working_hours(rows)) > FEW_BAD:
         raise _one_or_several(
             rows, ending[0], f"has {len(ending[0].distinct):,} values, none of which has a row as often as all"
         )
     return _keys(rows, chosen, ())
 
 
-def _empty_working_days(rows: Rows) -> float:
-    """The share of days without a row, of those from the first to the last on whose weekday there is any: none on Sundays."""
-    days = np.unique(np.array([moment for moment in rows.times.moments if moment], dtype="datetime64[D]"))
-    every = np.arange(days[0], days[-1] + 1)
-    worked = np.isin(every.astype(np.int64) % 7, days.astype(np.int64) % 7)
-    return 1 - len(days) / int(worked.sum())
+def _empty_working_hours(rows: Rows) -> float:
+    """The share of times without a row, of those from the first to the last at whose minute of the week there is any.
+
+    A shop that is closed at night and on Sundays has none.
+    """
+    moments = [moment for moment in rows.times.moments if moment]
+    minutes = np.unique(np.array(moments, dtype="datetime64[m]").astype(np.int64))
+    worked = np.unique(minutes % _WEEK)
+    due = (minutes[-1] - worked) // _WEEK - (minutes[0] - 1 - worked) // _WEEK
+    again = int(due.sum()) - len(worked)  # the row that shows that there is any says no more
+    return 1 - (len(minutes) - len(worked)) / again if again else 1.0
 
 
 def _is_seldom_another(column: Column, rows: Rows) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from statistics import median
 
 from chronos_assets.params.columns import Column, has_word, last_word
@@ -51,7 +52,7 @@ _MONTHS = (
     "jan january januar janvier janv enero ene gennaio gen janeiro",
     "feb february februar février févr febrero febbraio fevereiro fev",
     "mar march märz mär mars marzo março",
-    "apr april avril abril abr aprile",
+    "apr april avril avr abril abr aprile",
     "may mai mayo maggio mag maio",
     "jun june juni juin junio giugno giu junho",
     "jul july juli juillet juil julio luglio lug julho",
@@ -162,6 +163,34 @@ def _hours_of_a_date(date: Column, hour: Column) -> float:
 
 
 def _by_year(columns: Sequence[Column]) -> Spread | None:
+    """A year and its parts: those of the calendar, or of a company where there are no others."""
+    plain = _year_and_parts([column for column in columns if not has_word(column.header, FISCAL)])
+    found = plain or _year_and_parts(columns)
+    if found is None or (plain and not _begins_late(*plain.columns[:2])):
+        return found
+    unclear = f"; {found.columns[0].header} seems to begin with another month than January"
+    return replace(found, joined=None, unclear=unclear)
+
+
+def _begins_late(year: Column, part: Column) -> bool:
+    """Whether the rows of each year run beyond the end of a calendar's: from July to June, or backwards."""
+    count = _PARTS[last_word(part.header)]
+    late = []
+    for _, rows in groupby(zip(year.texts, map(_number, part.texts), strict=True), key=lambda row: row[0]):
+        order = [number for number, _ in groupby(number for _, number in rows if number)][:count]
+        if len(order) == count:
+            steps = {(after - before) % count for before, after in pairwise(order)}
+            late.append((steps == {1} and order[0] != 1) or (steps == {count - 1} and order[0] != count))
+    return bool(late) and all(late)
+
+
+def _number(text: str) -> int:
+    """The number of a month or a quarter; 0 where there is none."""
+    digits = re.search(r"\d+", text)
+    return int(digits[0]) if digits else NUMBER_OF_MONTH.get(text.casefold().rstrip("."), 0)
+
+
+def _year_and_parts(columns: Sequence[Column]) -> Spread | None:
     years = [column for column in columns if is_year(column)]
     parts = {most: c for c in columns for name, most in _PARTS.items() if _is_part(c, name, most)}
     if not {12, 31} <= parts.keys():  # a part by itself that is always the same tells no times apart
@@ -169,10 +198,6 @@ def _by_year(columns: Sequence[Column]) -> Spread | None:
     if not years or not parts:
         return None
     year, month = years[0], parts.get(12)
-    if has_word(year.header, FISCAL):
-        return Spread(
-            (year, next(iter(parts.values()))), None, "; which month a company's year begins with is not said"
-        )
     start = "lpad(trim({}), 4, '0') || '-' || "
     monthly = start + "lpad({}, 2, '0')".format("trim({})" if month is None or month.is_numeric else _NUMBER_OF_NAME)
     if month is not None and 31 in parts:

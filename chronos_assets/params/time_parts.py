@@ -26,7 +26,7 @@ WEEKDAYS = frozenset(
 )
 # Of which two alone may be countries or states.
 SHORT_WEEKDAYS = frozenset({"mo", "di", "mi", "do", "fr", "sa", "so"})
-_SEVERAL, _WORKING_DAYS = 3, 5
+_SEVERAL, _WORKING_DAYS, _MONTHS_OF_A_YEAR = 3, 5, 12
 # What may stand behind the part in a column's name: week_no, day of week.
 _NUMBER_OF = frozenset({"no", "nr", "num", "number", "name", "label"})
 _SEASONS = frozenset(
@@ -92,5 +92,5 @@ def is_time_part(column: Column) -> bool:
         or (len(words) >= _WORKING_DAYS and words <= SHORT_WEEKDAYS)
         or all(map(PERIODS.fullmatch, words))
         or all(map(_CLOCK.fullmatch, words))
-        or (named and all(map(_NUMBERED.fullmatch, words)))
+        or (named and (len(words) == _MONTHS_OF_A_YEAR or all(map(_NUMBERED.fullmatch, words))))  # in whatever language
     )

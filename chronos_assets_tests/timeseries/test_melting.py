@@ -113,6 +113,11 @@ SPREAD = {
         "Year,Quarter,Month,Day,load\n",
         [f"{day.year},Qtr {(day.month + 2) // 3},{day:%B},{day.day},{n}.5\n" for n, day in enumerate(A_YEAR)],
     ),
+    "a year beside a company's": (
+        "Fiscal Year,Year,Month,Fiscal Month,load\n",
+        [f"FY{2018 + (n + 6) // 12},{2018 + n // 12},{n % 12 + 1},P{(n + 6) % 12 + 1},{n}.5\n" for n in range(72)],
+    ),
+    "years backwards": ("Year,Month,load\n", [f"{2018 - n // 12},{12 - n % 12},{n}.5\n" for n in range(72)]),
     "Qtr 1": ("Year,Quarter,load\n", [f"{2000 + n // 4},Qtr {n % 4 + 1},{n}.5\n" for n in range(72)]),
     "year, month and day": ("year,month,day,load\n", [f"2024,{1 + n // 28},{n % 28 + 1},{n}.5\n" for n in range(56)]),
 }
@@ -130,6 +135,8 @@ SPREAD = {
         ("names of months", "2018-02-01", "M"),
         ("a hierarchy of dates", "2024-01-02", "D"),
         ("Qtr 1", "2000-04-01", "3M"),
+        ("a year beside a company's", "2018-02-01", "M"),
+        ("years backwards", "2018-11-01", "M"),
         ("year, month and day", "2024-01-02", "D"),
     ],
 )
@@ -253,6 +260,10 @@ def test_parts_of_a_time_by_their_names(header: list[str], times: list[str] | No
     [
         ("date,hour,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
         ("Fiscal Year,Month,load\n", [f"{2018 + n // 12},{MONTHS[n % 12]},{n}\n" for n in range(72)]),
+        ("Year,Fiscal Month,load\n", [f"{2018 + n // 12},{MONTHS[n % 12]},{n}\n" for n in range(72)]),
+        ("Year,Month,load\n", [f"{2018 + n // 12},{MONTHS[(n + 6) % 12]},{n}\n" for n in range(72)]),
+        ("Year,Month,load\n", [f"{2024 - n // 12},{(5 - n) % 12 + 1},{n}\n" for n in range(72)]),
+        ("Year,Quarter,load\n", [f"{2000 + n // 4},Q{(n + 2) % 4 + 1},{n}\n" for n in range(72)]),
         ("date,time_id,load\n", [f"2024-01-{1 + n // 24:02d},{n % 24 + 1},{n}\n" for n in range(72)]),
         (
             "date,period,load\n",  # clocks are put back on the third day

@@ -75,6 +75,10 @@ def test_a_name_that_ends_as_an_items_is_one_only_where_series_need_it(
 def test_days_off_ask_for_no_series_of_promotions() -> None:
     rows = [[f"{day}", ("none", "P1", "P2")[n * n % 3], "2.5"] for n, day in enumerate(DAYS) if day.weekday() < 5]
     assert infer(["date", "promo_id", "turnover"], rows).item_column is None
+    hours = pd.date_range("2024-01-01", periods=1000, freq="h")
+    some = [[f"{hour}", f"P{n * n % 101 % 3}", "2.5"] for n, hour in enumerate(hours) if n * n % 1009 < 500]
+    with pytest.raises(InferenceError, match="promo_id has 3 values"):
+        infer(["date", "promo_id", "turnover"], some)
 
 
 @pytest.mark.parametrize("names", [("Oslo",), ("Oslo", "Rome")])
@@ -128,7 +132,7 @@ def test_a_name_that_ends_as_a_targets_may_be_that_of_another_quantity(header: l
         infer(["shop", "date", *header], rows)
 
 
-@pytest.mark.parametrize("name", ["shipping_volume", "low_cost_units", "second_hand_sales", "freight_demand"])
+@pytest.mark.parametrize("name", ["shipping_volume", "low_cost_units", "fashion_handbag_sales", "freight_demand"])
 def test_a_quantity_is_the_target_whatever_it_is_of(name: str) -> None:
     params = infer(["shop", "date", "price", name], [["a", f"{day}", f"{day.day}.5", f"{day.day % 7}"] for day in DAYS])
     assert params.target_column == name
