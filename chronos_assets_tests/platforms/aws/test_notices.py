@@ -75,7 +75,7 @@ def test_a_notice_arrives_with_subject_document_and_attributes(mailbox: Mailbox)
     assert arrived["Subject"] == "shop: refresh_forecasts FAILED in forecasts"
     document = json.loads(arrived["Message"])
     assert (document["outcome"], document["dataset_group"], document["run_id"]) == ("failure", "shop", "r1")
-    assert document["reason"] == "first password***"
+    assert document["reason"] == "first; password***"
     assert document["accuracy"] == {"wql": 0.5, "mase": None}
     attributes = {name: value["Value"] for name, value in arrived["MessageAttributes"].items()}
     assert attributes == {

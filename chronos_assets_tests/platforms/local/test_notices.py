@@ -39,7 +39,7 @@ def test_a_notice_is_one_json_line_and_a_line_in_the_log(store, caplog):
     (line,) = lines(store)
     assert line["subject"] == "g: run FAILED in forecasts"
     assert (line["outcome"], line["dataset_group"], line["run_id"]) == ("failure", "g", "r1")
-    assert line["reason"] == "first second password***"
+    assert line["reason"] == "first; second password***"
     assert line["accuracy"] == {"wql": 0.5, "mase": None}
     assert [(record.levelname, "FAILED" in record.message) for record in caplog.records] == [("ERROR", True)]
 
