@@ -316,7 +316,8 @@ def _ambiguous(twins: Sequence[Column]) -> InferenceError:
     same = [column.header for column in twins if column.name.casefold() == name]
     return InferenceError(
         f"two columns are called {name} ({', '.join(map(repr, same))} in the header; names hold ASCII letters, digits and _ "
-        "only): give every column of the header a name of its own"
+        "only): give every column of the header a name of its own",
+        role=REWRITE,
     )
 
 

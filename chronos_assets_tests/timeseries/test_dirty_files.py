@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chronos_assets.params.columns import REWRITE
 from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import ParamsError, to_document
 from chronos_assets.params.inference import InferenceError, infer, likely_keys
@@ -111,9 +112,12 @@ def _check_words(error: Exception, folder: Path) -> None:
     assert str(folder) not in str(error)
 
 
-def _check_draft(draft: Any) -> None:
-    """A draft is always left, and refused for nothing but what it asks to choose."""
-    assert draft is not None
+def _check_draft(error: InferenceError) -> None:
+    """A draft is left unless the file has to be written otherwise, and refused for nothing but what it asks to choose."""
+    draft = error.draft
+    assert (draft is None) == (error.role == REWRITE)
+    if draft is None:
+        return
     if "CHOOSE" not in json.dumps({key: value for key, value in draft.items() if key != "Chronos"} | _columns(draft)):
         parse_params(draft)
     else:
@@ -172,7 +176,7 @@ def test_without_parameters_files_are_understood_or_refused_in_words(tmp_path_fa
         params = infer(sample.header, sample.rows, files=sample.files, stretches=sample.stretches)
     except InferenceError as error:
         _check_words(error, folder)
-        _check_draft(error.draft)
+        _check_draft(error)
         return
     except FileProblem as problem:
         _check_words(problem, folder)
