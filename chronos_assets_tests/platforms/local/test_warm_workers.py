@@ -110,6 +110,7 @@ def workers(bench, monkeypatch):
         ("import os; os._exit(9)", 9, ""),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9, ""),
         ("import atexit; atexit.register(print, 'at exit')", 0, "at exit"),
+        ("import weakref; weakref.finalize(weakref, print, 'at last')", 0, "at last"),
         ("import threading, time; threading.Thread(target=lambda: time.sleep(0.2) or print('end')).start()", 0, "end"),
     ],
 )
