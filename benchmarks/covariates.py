@@ -22,7 +22,7 @@ from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.holidays import HolidayCalendar, holiday_columns
 from chronos_assets.models.checkpoints import BUNDLED, describe_model
 from chronos_assets.params.predictor import CHRONOS
-from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, rank
+from chronos_assets.predictors.backtest_windows import SAMPLE, BacktestPast, past_windows, rank
 from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.covariates import calendar_columns
 from chronos_assets.predictors.ensemble import Ensemble

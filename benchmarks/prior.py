@@ -15,11 +15,13 @@ from chronos_assets.kernelsynth import families
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
+from chronos_assets.predictors.backtester import Backtester
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.learning import Backtester, Recipe, learn
+from chronos_assets.predictors.learning import learn
 from chronos_assets.predictors.members.catalogue import known_names
 from chronos_assets.predictors.prior import PATH
+from chronos_assets.predictors.recipe import Recipe
 
 SERIES = 60
 LEAST = 0.02

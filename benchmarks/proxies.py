@@ -32,9 +32,10 @@ from benchmarks.proxy_sets import Proxy, every_set
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.predictors import selection
-from chronos_assets.predictors.backtests import REACH, BacktestPast, past_windows, seasonal_error
+from chronos_assets.predictors.backtest_windows import REACH, BacktestPast, past_windows, seasonal_error
+from chronos_assets.predictors.backtester import Backtester, JoinedBacktester, PastWindow
 from chronos_assets.predictors.calibration import coverage
-from chronos_assets.predictors.learning import Backtester, JoinedBacktester, PastWindow, learn
+from chronos_assets.predictors.learning import learn
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.pooled_backtests import open_pooled

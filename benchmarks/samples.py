@@ -20,7 +20,7 @@ import numpy as np
 from chronos_assets.calendar.frequencies import Frequency
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
-from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, rank, seasonal_error
+from chronos_assets.predictors.backtest_windows import SAMPLE, BacktestPast, past_windows, rank, seasonal_error
 from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.losses import Actuals

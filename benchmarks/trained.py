@@ -23,13 +23,13 @@ from chronos_assets.models.finetuning_validation import Validation, ValidationWi
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.params.predictor import CHRONOS, TUNED
-from chronos_assets.predictors.backtests import BacktestPast, past_windows, seasonal_error
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows, seasonal_error
 from chronos_assets.predictors.calibration import coverage
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 from chronos_assets.timeseries.arrays import Floats
 

@@ -143,7 +143,7 @@ def open_predictor(
     """
     from chronos_assets.models.forecasting import Forecaster
     from chronos_assets.models.loading import load_model
-    from chronos_assets.predictors.backtests import BacktestPast, past_windows
+    from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
     from chronos_assets.predictors.ensemble import Ensemble
     from chronos_assets.predictors.zero_shot import learn_predictor, zero_shot_recipe
 

@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chronos_assets.models.quantiles import interpolate
-from chronos_assets.predictors.backtests import rank
+from chronos_assets.predictors.backtest_windows import rank
 from chronos_assets.predictors.few_observations import (
     LATEST,
     TRIED,

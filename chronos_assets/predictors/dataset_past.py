@@ -1,6 +1,7 @@
 """The past of a dataset's series, as of a period: what a predictor is learned from.
 
-Here belongs reading shards for it: which series are sampled, and what was known of them. Cutting windows is in `backtests`.
+Here belongs reading shards for it: which series are sampled, and what was known of them. Cutting windows is in
+`backtest_windows`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling
-from chronos_assets.predictors.backtests import LONGEST_WINDOW, MOST_WINDOWS, REACH, SAMPLE, BacktestPast, rank
+from chronos_assets.predictors.backtest_windows import LONGEST_WINDOW, MOST_WINDOWS, REACH, SAMPLE, BacktestPast, rank
 from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.members.base import COVARIATE_REACH
 from chronos_assets.predictors.members.regression import MOST_ROWS

@@ -16,12 +16,12 @@ from chronos_assets.container.contract import Workspace
 from chronos_assets.models.checkpoints import ModelDescription, describe_model
 from chronos_assets.params.options import FLOAT32
 from chronos_assets.params.predictor import CHRONOS, TUNED
-from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
+from chronos_assets.predictors.backtester import PastWindow
 from chronos_assets.predictors.covariates import CovariateFolders
 from chronos_assets.predictors.dataset_past import known_past, sampled_series
 from chronos_assets.predictors.dataset_request import Reading
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import PastWindow
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import BASE_FOLDER, RECIPE_VERSION, Predictor, PredictorError
 from chronos_assets.predictors.zero_shot import learn_predictor, open_backtester, zero_shot_recipe

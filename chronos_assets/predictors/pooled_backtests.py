@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe
+from chronos_assets.predictors.backtester import Backtester, PastWindow
 from chronos_assets.predictors.members.autoregression import Autoregression
 from chronos_assets.predictors.members.base import Contexts, Member
 from chronos_assets.predictors.members.pooled_autoregression import PooledAutoregression, fit_pooled
 from chronos_assets.predictors.predictor import Key
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.timeseries.arrays import Floats
 
 _Identity = tuple[Key, int, int]

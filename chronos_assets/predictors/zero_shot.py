@@ -1,7 +1,7 @@
 """The default predictor: every member with a base model as it is, weighed by quick backtests.
 
 Here belongs which members there are for a base model, and their forecasters; learning is in `learning`, windows in
-`backtests`.
+`backtest_windows`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_assets.models.checkpoints import ModelDescription
 from chronos_assets.params.predictor import CHRONOS, COVARIATES, POOLED, RATES, STATISTICAL, TUNED
-from chronos_assets.predictors.backtests import ZERO_SHOT_COST
+from chronos_assets.predictors.backtest_windows import ZERO_SHOT_COST
+from chronos_assets.predictors.backtester import Backtester, JoinedBacktester, PastWindow, StandIns, histories_before
 from chronos_assets.predictors.ensemble import open_member
-from chronos_assets.predictors.learning import (
-    Backtester,
-    JoinedBacktester,
-    PastWindow,
-    Recipe,
-    StandIns,
-    histories_before,
-    learn,
-)
+from chronos_assets.predictors.learning import learn
 from chronos_assets.predictors.members.base import Member
 from chronos_assets.predictors.members.catalogue import rate_of, regression_names, untuned
 from chronos_assets.predictors.members.covariate_chronos import readable
 from chronos_assets.predictors.members.regression import History, Regression, fit_regression
 from chronos_assets.predictors.pooled_backtests import open_pooled
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.recipe import Recipe
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import Forecaster

@@ -26,7 +26,7 @@ has to know of items and holidays (`predictors.covariates.ServedCovariates`).
 **What is seen.** A version's weights are learned on the validation windows of `timeseries.dataset.holdout` and on those
 before them, as many as a zero-shot predictor has; never on the test windows, which the gate compares on. Of the checkpoint
 only the validation windows tell, which come after what it was trained on: on those before, the base model stands in for it
-with errors as much smaller as the checkpoint's have clearly been (`learning.StandIns`). Weights learned on the few validation
+with errors as much smaller as the checkpoint's have clearly been (`backtester.StandIns`). Weights learned on the few validation
 windows alone were often worse than the zero-shot predictor's.
 """
 
@@ -49,15 +49,15 @@ from chronos_assets.container.parameters import Count, CountOrNone, Text, checke
 from chronos_assets.models.checkpoints import BUNDLED, ModelDescription, describe_model
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.params.predictor import CHRONOS, TUNED, PredictorParams
-from chronos_assets.predictors.backtests import SAMPLE
+from chronos_assets.predictors.backtest_windows import SAMPLE
 from chronos_assets.predictors.covariates import METADATA_CHANNEL, holiday_document, keep_beside, open_covariates
 from chronos_assets.predictors.dataset_past import sampled_series
 from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.forecast_request import parse_request, plan_windows
-from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.opening import Network, known_predictors, learn_as_of, windows_as_of
 from chronos_assets.predictors.predictor import BASE_FOLDER, PREDICTOR_FILE, RECIPE_VERSION
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
 from chronos_assets.timeseries.dataset.shards import Series, list_shards, read_manifest

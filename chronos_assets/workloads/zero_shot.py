@@ -41,7 +41,7 @@ from chronos_assets.benchmark.scores import Contender, Result
 from chronos_assets.benchmark.tasks import LEVELS, BenchmarkError, season
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.parameters import Count, Text, checked, read_parameters
-from chronos_assets.predictors.backtests import SAMPLE
+from chronos_assets.predictors.backtest_windows import SAMPLE
 from chronos_assets.system import replaced
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, error_sums, season_error

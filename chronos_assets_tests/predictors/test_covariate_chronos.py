@@ -11,13 +11,15 @@ import pytest
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.models.quantiles import interpolate
+from chronos_assets.predictors.backtester import Backtester, PastWindow
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.ensemble import Ensemble, open_member
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
+from chronos_assets.predictors.learning import learn
 from chronos_assets.predictors.members.base import LEVELS, MEDIAN, Contexts, Covariates
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_member, without_covariates
 from chronos_assets.predictors.members.covariate_chronos import CovariateChronos, covariate_rows, readable
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import member_names
 from chronos_assets_tests.models.tiny import folder_of
 

@@ -9,8 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from chronos_assets.predictors.backtests import BacktestPast, past_windows
-from chronos_assets.predictors.learning import Recipe, histories_before
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
+from chronos_assets.predictors.backtester import histories_before
 from chronos_assets.predictors.losses import Actuals
 from chronos_assets.predictors.members.base import Contexts, Covariates
 from chronos_assets.predictors.members.covariate_regression import CovariateRegression
@@ -18,6 +18,7 @@ from chronos_assets.predictors.members.design import matrix, plan_columns
 from chronos_assets.predictors.members.regression import History, Regression, fit_regression, spread
 from chronos_assets.predictors.members.theta import Theta
 from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.predictors.demand import (
@@ -60,7 +61,7 @@ def _factors(regression: Regression, one: Demand, **values: object) -> np.ndarra
     return np.exp(regression.effects(changed(one.covariates, periods, **values), periods, HORIZON)[-HORIZON:])
 
 
-def _actuals(series: list[Demand], horizon: int) -> Actuals:
+def actuals_of(series: list[Demand], horizon: int) -> Actuals:
     return Actuals(np.stack([one.values[-horizon:] for one in series]), np.ones(len(series)))
 
 
@@ -96,7 +97,7 @@ def test_a_price_never_seen_counts_by_the_same_elasticity(regression, sales):
 def test_forecasts_are_a_third_better_than_without(regression, sales):
     contexts = _contexts(sales, HORIZON, (7,))
     with_them = CovariateRegression("regression/theta", regression, Theta()).forecast(contexts)
-    actuals = _actuals(sales, HORIZON)
+    actuals = actuals_of(sales, HORIZON)
     assert actuals.value(WQL, with_them) < 0.7 * actuals.value(WQL, Theta().forecast(contexts))
 
 
@@ -116,7 +117,7 @@ def test_the_answer_to_temperature_is_found_where_effects_are_added():
 
 def test_a_load_around_zero_is_forecast_a_third_better():
     one = load()
-    contexts, actuals = _contexts([one], 24, (24, 168)), _actuals([one], 24)
+    contexts, actuals = _contexts([one], 24, (24, 168)), actuals_of([one], 24)
     member = CovariateRegression("regression/theta", _fitted([one], 24, (24, 168)), Theta())
     assert actuals.value(WQL, member.forecast(contexts)) < 0.7 * actuals.value(WQL, Theta().forecast(contexts))
 
@@ -296,7 +297,7 @@ def _value(predictor: Predictor, series: list[Demand]) -> float:
     ensemble = Ensemble(predictor, {}, HORIZON, LEVELS)
     contexts = [one.values[:-HORIZON] for one in series]
     made = ensemble.forecast(contexts, covariates=[one.covariates for one in series])
-    return _actuals(series, HORIZON).value(WQL, made.quantiles)
+    return actuals_of(series, HORIZON).value(WQL, made.quantiles)
 
 
 @pytest.mark.process

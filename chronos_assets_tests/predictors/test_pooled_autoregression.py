@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chronos_assets.models.quantiles import normal_scores
-from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.members import pooled_autoregression
 from chronos_assets.predictors.members.autoregression import Autoregression

@@ -12,13 +12,15 @@ from chronos_assets.models.checkpoints import QuantileRangeError, describe_model
 from chronos_assets.models.forecasting import Forecaster
 from chronos_assets.models.loading import load_model
 from chronos_assets.pipeline.predictors import traits_of_item
-from chronos_assets.predictors.backtests import SAMPLE, BacktestPast, past_windows, windows_each
+from chronos_assets.predictors.backtest_windows import SAMPLE, BacktestPast, past_windows, windows_each
+from chronos_assets.predictors.backtester import Backtester, PastWindow, StandIns
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, StandIns, learn, worthwhile
+from chronos_assets.predictors.learning import learn, worthwhile
 from chronos_assets.predictors.members.base import LEVELS
 from chronos_assets.predictors.members.catalogue import cost_of, statistical_member
 from chronos_assets.predictors.members_file import write_members
 from chronos_assets.predictors.predictor import Predictor, PredictorError
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor, member_names, zero_shot_recipe
 from chronos_assets.timeseries.forecast.files import (
     LAST_OBSERVED,

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from chronos_assets.predictors.backtester import Backtester, PastWindow
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Backtester, PastWindow, Recipe, learn
+from chronos_assets.predictors.learning import learn
 from chronos_assets.predictors.members.catalogue import statistical_members
+from chronos_assets.predictors.recipe import Recipe
 
 HORIZON, LENGTH, COUNT = 14, 220, 100
 LEVELS = (0.1, 0.5, 0.9)

@@ -14,13 +14,13 @@ import pytest
 
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.models.loading import load_model
-from chronos_assets.predictors.backtests import BacktestPast, past_windows
+from chronos_assets.predictors.backtest_windows import BacktestPast, past_windows
 from chronos_assets.predictors.covariates import keep_beside
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.learning import Recipe
 from chronos_assets.predictors.members.base import LEVELS, Covariates
 from chronos_assets.predictors.members.regression import History
 from chronos_assets.predictors.predictor import Predictor
+from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.serving.predictor import BatchPredictor, series_key
 from chronos_assets.serving.requests import parse

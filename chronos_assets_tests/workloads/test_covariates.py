@@ -16,7 +16,7 @@ from chronos_assets.calendar.holidays import HolidayCalendar
 from chronos_assets.container.archives import MODEL_ARCHIVE, pack_folder, unpack
 from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.predictors import learning
+from chronos_assets.predictors import backtest
 from chronos_assets.predictors.covariates import (
     CovariateFolders,
     ServedCovariates,
@@ -136,7 +136,7 @@ def error_of(output: Path, sales: list[Demand]) -> float:
 
 
 def test_covariates_are_used_and_named(tmp_path, sales, monkeypatch):
-    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
+    monkeypatch.setattr(backtest, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
     inputs = write(tmp_path / "in", sales)
     output = run(tmp_path / "job", inputs)
     document = predictor_of(output)

@@ -18,7 +18,7 @@ from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models import forecasting
 from chronos_assets.models.checkpoints import ModelError
-from chronos_assets.predictors import learning
+from chronos_assets.predictors import backtest
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.traits import TraitEffects
@@ -136,7 +136,7 @@ def test_the_bytes_depend_on_no_chunk_and_no_fallback(tmp_path, monkeypatch):
 
 @pytest.fixture
 def few_items(monkeypatch):
-    monkeypatch.setattr(learning, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
+    monkeypatch.setattr(backtest, "LEAST_ITEMS", 5)  # so that weights follow from what series look like
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def learned(tmp_path_factory):
     dataset = write_dataset(root / "data", enough(), shards=Learned.shards)
     options = {"model": "bundled", "zero_shot": ZERO_SHOT}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "LEAST_ITEMS", 5)
+        patch.setattr(backtest, "LEAST_ITEMS", 5)
         output, listener = run(root / "job", dataset, windows=days(2, 3, 4), **options)
     return Learned(dataset, options, output, listener)
 

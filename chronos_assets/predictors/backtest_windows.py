@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_assets.predictors.learning import PastWindow
+from chronos_assets.predictors.backtester import PastWindow
 from chronos_assets.predictors.members.base import Covariates
 from chronos_assets.predictors.predictor import Key
 from chronos_assets.timeseries.arrays import Floats
