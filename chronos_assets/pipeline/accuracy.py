@@ -32,14 +32,9 @@ from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.manifests import MANIFEST
-from chronos_assets.timeseries.scoring.accuracy import (
-    AccuracyError,
-    AccuracyReport,
-    evaluate_partition,
-    is_observed,
-    write_metrics,
-)
+from chronos_assets.timeseries.scoring.accuracy import AccuracyError, AccuracyReport, evaluate_partition, is_observed
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 
 
 def accuracy_states(group: Group) -> dict[str, AccuracyState]:

@@ -15,8 +15,9 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.timeseries.dataset.shards import read_manifest
 from chronos_assets.timeseries.forecast.what_if import write_what_if
-from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,
     Key,

@@ -33,8 +33,9 @@ from chronos_assets.platforms.tables import (
     what_if_columns,
 )
 from chronos_assets.store_layout import DATABASE_KEY
-from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets_tests import forks
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,

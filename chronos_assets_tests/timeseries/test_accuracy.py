@@ -20,11 +20,11 @@ from chronos_assets.timeseries.scoring.accuracy import (
     MetricComparison,
     evaluate_partition,
     is_observed,
-    write_metrics,
 )
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.baselines import seasonal_naive
 from chronos_assets.timeseries.scoring.metrics import season_error
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,
     MadeSeries,

@@ -13,7 +13,8 @@ import pytest
 
 from chronos_assets.predictors.hierarchy import find_hierarchy
 from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
-from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,
     MadeSeries,

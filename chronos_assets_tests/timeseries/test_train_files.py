@@ -17,7 +17,8 @@ from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import Cast, CastValue, sql_rows
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shards import read_manifest
-from chronos_assets.timeseries.dataset.train_files import TrainFile, TrainFileReader, bring
+from chronos_assets.timeseries.dataset.train_file_reader import TrainFileReader
+from chronos_assets.timeseries.dataset.train_files import TrainFile, bring
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 NAN = float("nan")

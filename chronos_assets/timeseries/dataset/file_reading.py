@@ -1,7 +1,7 @@
 """Users' files, one after another, into rows: what imports of every kind do with them alike.
 
-Here: the order of things, and what is noted of each file. Elsewhere: a single file (`train_files`), what becomes of its rows
-(`import_passes` for the target, `covariate_files` for covariates).
+Here: the order of things, and what is noted of each file. Elsewhere: a single file (`train_file_reader`), what becomes of
+its rows (`import_passes` for the target, `covariate_files` for covariates).
 """
 
 from __future__ import annotations
@@ -23,13 +23,8 @@ from chronos_assets.timeseries.dataset.duckdb_sql import scratch_connection
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, FileWatch
 from chronos_assets.timeseries.dataset.misread_times import misread
 from chronos_assets.timeseries.dataset.resources import Resources
-from chronos_assets.timeseries.dataset.train_files import (
-    CovariateReading,
-    RenamedColumns,
-    TrainFile,
-    TrainFileReader,
-    bring,
-)
+from chronos_assets.timeseries.dataset.train_file_reader import TrainFileReader
+from chronos_assets.timeseries.dataset.train_files import CovariateReading, RenamedColumns, TrainFile, bring
 
 Batches = Callable[[pa.RecordBatch], pa.RecordBatch]
 # Gets the rank of a file, some of its good rows, and their distinct timestamps (n,) in microseconds.

@@ -1,8 +1,8 @@
 """Train files in, a dataset of Parquet shards out: the import as a whole, out of core.
 
-Here belong the order of the work and what is reported of it. The parts have their own modules: `train_files`, `csv_records`
-and `casting` (files to rows), `bad_rows`, `partitioning` and `gridding` (rows to series), `filling` (gaps), `shards` (the
-dataset on disk). Publishing is the caller's.
+Here belong the order of the work and what is reported of it. The parts have their own modules: `train_file_reader`,
+`csv_records` and `casting` (files to rows), `bad_rows`, `partitioning` and `gridding` (rows to series), `filling` (gaps),
+`shards` (the dataset on disk). Publishing is the caller's.
 
 The work, in three passes whose memory does not grow with the data:
 

@@ -27,8 +27,9 @@ from chronos_assets.timeseries.dataset.import_memory import recipe_of
 from chronos_assets.timeseries.dataset.import_passes import hash_range
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, rule_of
+from chronos_assets.timeseries.dataset.related_form import RelatedForm
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
-from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
+from chronos_assets.timeseries.dataset.related_writing import RelatedWriter, WrittenShard
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard, shard_name, tail_name
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 

@@ -32,8 +32,9 @@ from chronos_assets.timeseries.dataset.import_report import ImportReport, import
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_changes import RelatedChanges, noted, read_source_changes, related_recipe
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn, related_columns
+from chronos_assets.timeseries.dataset.related_form import RelatedForm
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
-from chronos_assets.timeseries.dataset.related_writing import RelatedForm, RelatedWriter, WrittenShard
+from chronos_assets.timeseries.dataset.related_writing import RelatedWriter, WrittenShard
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import Manifest

@@ -25,7 +25,7 @@ from chronos_assets.timeseries.dataset.import_memory import (
     renamed_document,
     save_noted,
 )
-from chronos_assets.timeseries.dataset.related_writing import EarlyCells, RelatedForm
+from chronos_assets.timeseries.dataset.related_form import EarlyCells, RelatedForm
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns
 
 

@@ -1,12 +1,12 @@
 """Shards of related time series, made of the cells of their attributes: whole series on the dataset's grid, gaps filled.
 
-Elsewhere: making the cells (`related_columns`), the layout on disk (`related`).
+Elsewhere: making the cells (`related_columns`), where they lie (`related_spans`), the layout on disk (`related`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.params.attributes import Filling, RelatedFilling
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.arrays import Integers
-from chronos_assets.timeseries.dataset.cells import take_series
-from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource
+from chronos_assets.timeseries.dataset.covariate_files import CovariateRows
 from chronos_assets.timeseries.dataset.filling import fill_many
-from chronos_assets.timeseries.dataset.gridding import NOTHING, Cells, drop_periods
+from chronos_assets.timeseries.dataset.gridding import Cells, drop_periods
 from chronos_assets.timeseries.dataset.import_passes import hash_range
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
@@ -32,13 +31,13 @@ from chronos_assets.timeseries.dataset.related import (
     shard_schema,
     write_related_file,
 )
-from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn, filling_of, key_parts, series_ahead
+from chronos_assets.timeseries.dataset.related_columns import Extent, RelatedColumn
+from chronos_assets.timeseries.dataset.related_form import EarlyCells, RelatedForm
 from chronos_assets.timeseries.dataset.related_notes import related_notes, repeat_note
+from chronos_assets.timeseries.dataset.related_spans import Picked, SharedCells, Spans, runs_of_series, spans_of
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, all_series
-from chronos_assets.timeseries.dataset.shard_writing import longest_tail, tail_start
 from chronos_assets.timeseries.dataset.shards import (
-    HASHES,
     WITH_TAILS,
     Manifest,
     Shard,
@@ -46,108 +45,6 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     tail_name,
 )
-
-_ROWS_AT_ONCE = 1 << 19  # rows of the grid that a thread makes at once
-
-
-@dataclass(frozen=True)
-class RelatedForm:
-    """Where rows lie, in periods of the dataset's grid.
-
-    Attributes:
-        first: of the dataset.
-        last: of the dataset.
-        horizon: the last one that is forecast.
-        tail_from: from which on rows go to a file of their own; None without one.
-        end: the last one that has rows. With tails it is the same for all of the dataset's ends that a tail may have.
-    """
-
-    first: int
-    last: int
-    horizon: int
-    tail_from: int | None
-    end: int
-
-    @classmethod
-    def of(cls, sources: Sequence[CovariateSource], params: ForecastParams, dataset: Manifest) -> RelatedForm:
-        """Of what is imported beside a dataset; a value that fills gaps or stands for many series depends on other files."""
-        first, last = dataset.span(params.grid)
-        horizon, names = last + params.horizon, 1 + len(dataset.dimensions)
-        is_plain = all(
-            len(key_parts(source, params, dataset)) == names and not any(map(_fills, filling_of(source, params)))
-            for source in sources
-        )
-        start = tail_start(first, last, dataset.n_shards) if is_plain else None
-        if start is None:
-            return cls(first, last, horizon, None, horizon)
-        return cls(first, last, horizon, start, start + longest_tail(last - first + 1) - 1 + params.horizon)
-
-
-def _fills(filling: RelatedFilling) -> bool:
-    return {filling.middlefill, filling.backfill, filling.futurefill} != {"nan"}
-
-
-@dataclass(frozen=True)
-class EarlyCells:
-    """The series of a shard with values before its tail, as far as anything else depends on them.
-
-    Attributes:
-        keys: (k), sorted.
-        firsts: (columns, k) period of the first such value.
-        lasts: (columns, k) of the last; `NOTHING` without any.
-        lows: (columns,) the smallest one.
-        highs: (columns,) the largest one.
-        cells: (columns,) how many there are.
-    """
-
-    keys: list[Key]
-    firsts: Integers
-    lasts: Integers
-    lows: NDArray[np.float64]
-    highs: NDArray[np.float64]
-    cells: Integers
-
-    @classmethod
-    def of(cls, parts: Sequence[Cells | None]) -> EarlyCells:
-        """Of the cells of each column before the tail."""
-        found = [
-            take_series(cells, np.flatnonzero(cells.counts)) if cells is not None and cells.counts.any() else None
-            for cells in parts
-        ]
-        keys = sorted(set[Key]().union(*(key_list(cells.keys) for cells in found if cells is not None)))
-        picked = [_Picked.of(cells, keys) for cells in found]
-        values = [np.empty(0) if cells is None else cells.values for cells in found]
-        return cls(
-            keys,
-            np.array([one.first for one in picked], dtype=np.int64).reshape(len(parts), len(keys)),
-            np.array([one.last for one in picked], dtype=np.int64).reshape(len(parts), len(keys)),
-            np.array([each.min(initial=np.inf) for each in values]),
-            np.array([each.max(initial=-np.inf) for each in values]),
-            np.array([len(each) for each in values], dtype=np.int64),
-        )
-
-    def places(self, keys: Sequence[Key]) -> Integers:
-        """(n,) where keys are among those here; -1 for those that aren't."""
-        found = {key: place for place, key in enumerate(self.keys)}
-        return np.fromiter((found.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
-
-    def joined(self, column: int, late: _Picked, places: Integers) -> _Picked:
-        """What a column has in all: these, which are at such places, and later ones. Its cells are the later ones."""
-        if not self.keys:
-            return late
-        lasts = np.where(places >= 0, self.lasts[column][places], NOTHING)
-        known = lasts != NOTHING
-        first = np.where(known, self.firsts[column][places], late.first)
-        return replace(late, first=first, last=np.maximum(late.last, lasts), counts=late.counts + known)
-
-    def extent(self, column: int, late: Cells | None, joined: _Picked, form: RelatedForm) -> Extent:
-        """Of a column in all."""
-        ahead = 0 if late is None else series_ahead(late, form.last, form.horizon)
-        values = np.empty(0) if late is None else late.values
-        low = min(float(self.lows[column]), float(values.min(initial=np.inf)))
-        high = max(float(self.highs[column]), float(values.max(initial=-np.inf)))
-        last = np.where(joined.counts > 0, joined.last, NOTHING)
-        return Extent.of_series(low, high, int(self.cells[column]) + len(values), joined.first, last, ahead)
 
 
 @dataclass(frozen=True)
@@ -191,7 +88,7 @@ class RelatedWriter:
         self._output = output
         self._grid: Grid = params.grid
         self._said = dict(params.known_in_advance)
-        self._shared = {place: _Shared(column) for place, column in enumerate(columns) if not column.is_whole}
+        self._shared = {place: SharedCells(column) for place, column in enumerate(columns) if not column.is_whole}
 
     def write(self, number: int) -> WrittenShard:
         """A shard, of the cells of all columns."""
@@ -202,8 +99,8 @@ class RelatedWriter:
             return self.written(number, EarlyCells.of([None] * len(cells)), cells)
         parts = [(None, None) if one is None else _divided(one, start) for one in cells]
         early = EarlyCells.of([before for before, _ in parts])
-        picked = [_Picked.of(before, early.keys) for before, _ in parts]
-        spans = _spans(picked, self.columns, self.form.first, self.form.last, start - 1)
+        picked = [Picked.of(before, early.keys) for before, _ in parts]
+        spans = spans_of(picked, self.columns, self.form.first, self.form.last, start - 1)
         return self.written(
             number, early, [late for _, late in parts], lambda name: self._file(name, early.keys, picked, spans)
         )
@@ -234,7 +131,7 @@ class RelatedWriter:
         if not keys:
             return WrittenShard(None, early)
         picked = [
-            self._shared[place].pick(keys) if place in self._shared else _Picked.of(cells, keys)
+            self._shared[place].pick(keys) if place in self._shared else Picked.of(cells, keys)
             for place, cells in enumerate(late)
         ]
         places = early.places(keys)
@@ -245,9 +142,9 @@ class RelatedWriter:
             if place not in self._shared
         }
         late_from = form.first if form.tail_from is None else form.tail_from
-        late_spans = _spans(picked, self.columns, late_from, form.last, form.end)
-        nothing = [early.joined(place, _Picked.of(None, keys), places) for place in range(len(picked))]
-        spans = _spans(nothing, self.columns, form.first, form.last, late_from - 1).followed_by(late_spans)
+        late_spans = spans_of(picked, self.columns, late_from, form.last, form.end)
+        nothing = [early.joined(place, Picked.of(None, keys), places) for place in range(len(picked))]
+        spans = spans_of(nothing, self.columns, form.first, form.last, late_from - 1).followed_by(late_spans)
         is_own = np.array([key in dataset_keys for key in keys])
         without = {
             column.name: int(np.count_nonzero(is_own & (one.counts > 0) & (one.last < form.horizon)))
@@ -268,11 +165,11 @@ class RelatedWriter:
         rows, series = int(spans.length.sum()), int(np.count_nonzero(spans.length))
         return replace(found, shard=replace(shard, rows=rows, series=series, tail=tail))
 
-    def _file(self, name: str, keys: Sequence[Key], picked: Sequence[_Picked], spans: _Spans) -> Shard:
+    def _file(self, name: str, keys: Sequence[Key], picked: Sequence[Picked], spans: Spans) -> Shard:
         """Write a file with the series that have rows in these spans."""
         tables = (
             (self._table([keys[place] for place in chunk], chunk, picked, spans), len(chunk))
-            for chunk in _chunks(np.flatnonzero(spans.length > 0), spans.length)
+            for chunk in runs_of_series(np.flatnonzero(spans.length > 0), spans.length)
         )
         return write_related_file(self._output / name, self.schema, tables)
 
@@ -280,7 +177,7 @@ class RelatedWriter:
         """Write a file without rows."""
         return write_related_file(self._output / name, self.schema, ())
 
-    def _table(self, keys: Sequence[Key], chunk: Integers, picked: Sequence[_Picked], spans: _Spans) -> pa.Table:
+    def _table(self, keys: Sequence[Key], chunk: Integers, picked: Sequence[Picked], spans: Spans) -> pa.Table:
         """The rows of some series, in the columns of the schema."""
         first, length = spans.first[chunk], spans.length[chunk]
         starts = np.cumsum(length) - length
@@ -300,7 +197,7 @@ class RelatedWriter:
 
     def _values(
         self,
-        picked: _Picked,
+        picked: Picked,
         chunk: Integers,
         first: Integers,
         length: Integers,
@@ -453,124 +350,3 @@ def _divided(cells: Cells, start: int) -> tuple[Cells, Cells]:
     ordinals = np.unique(cells.ordinals)
     early = ordinals < start
     return drop_periods(cells, ordinals[~early].tolist()), drop_periods(cells, ordinals[early].tolist())
-
-
-@dataclass(frozen=True)
-class _Spans:
-    """(k,) first ordinal and number of periods of each series; none where nothing is known of it."""
-
-    first: Integers
-    length: Integers
-
-    def followed_by(self, later: _Spans) -> _Spans:
-        """These and later ones, with what lies between them."""
-        first = np.where(self.length > 0, self.first, later.first)
-        end = np.where(later.length > 0, later.first + later.length, self.first + self.length)
-        return _Spans(first, np.where((self.length > 0) | (later.length > 0), end - first, 0))
-
-
-def _spans(picked: Sequence[_Picked], columns: Sequence[RelatedColumn], low: int, last: int, horizon: int) -> _Spans:
-    """From the first value of any attribute to the last, or to where an attribute is filled; within [low, horizon]."""
-    first = np.full(len(picked[0].first), horizon + 1, dtype=np.int64)
-    end = np.full(len(first), NOTHING, dtype=np.int64)
-    for one, column in zip(picked, columns, strict=True):
-        some = one.counts > 0
-        first[some] = np.minimum(first[some], one.first[some])
-        reach = one.last[some]
-        if column.filling.backfill != "nan":
-            reach = np.maximum(reach, last)
-        if column.filling.futurefill != "nan":
-            reach = np.full_like(reach, horizon)
-        end[some] = np.maximum(end[some], reach)
-    first = np.maximum(first, low)
-    return _Spans(first, np.maximum(np.minimum(end, horizon) - first + 1, 0))
-
-
-def _chunks(series: Integers, length: Integers) -> Iterable[Integers]:
-    """Runs of series with at most `_ROWS_AT_ONCE` rows, or one longer series."""
-    ends = np.cumsum(length[series])
-    cuts, start = [], 0
-    while start < len(series):
-        before = int(ends[start - 1]) if start else 0
-        end = max(int(np.searchsorted(ends, before + _ROWS_AT_ONCE, side="right")), start + 1)
-        cuts.append(series[start:end])
-        start = end
-    return cuts
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """Cells of some series: counts (k,), ordinals and values (m,)."""
-
-    counts: Integers
-    ordinals: Integers
-    values: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Picked:
-    """Cells of an attribute for k series: where each series' cells lie among all; counts are 0 where there are none."""
-
-    cells: Cells | None
-    rows: Integers
-    counts: Integers
-    first: Integers
-    last: Integers
-    starts: Integers
-
-    @classmethod
-    def of(cls, cells: Cells | None, keys: Sequence[Key]) -> _Picked:
-        """The cells of these keys."""
-        rows = np.full(len(keys), -1, dtype=np.int64)
-        if cells is not None:
-            places = {key: place for place, key in enumerate(key_list(cells.keys))}
-            rows = np.fromiter((places.get(key, -1) for key in keys), dtype=np.int64, count=len(keys))
-        return cls.at(cells, rows)
-
-    @classmethod
-    def at(cls, cells: Cells | None, rows: Integers) -> _Picked:
-        """The cells of series by their places, -1 for none."""
-        nothing = np.zeros(len(rows), dtype=np.int64)
-        if cells is None:
-            return cls(None, rows, nothing, nothing, np.full(len(rows), NOTHING, dtype=np.int64), nothing)
-        there = rows >= 0
-        starts = np.cumsum(cells.counts) - cells.counts
-        return cls(
-            cells,
-            rows,
-            np.where(there, cells.counts[rows], 0),
-            np.where(there, cells.first[rows], 0),
-            np.where(there, cells.last[rows], NOTHING),
-            starts,
-        )
-
-    def take(self, chunk: Integers) -> _Flat:
-        """The cells of some of the series."""
-        counts = self.counts[chunk]
-        if self.cells is None or not counts.sum():
-            return _Flat(np.zeros_like(counts), np.empty(0, dtype=np.int64), np.empty(0))
-        rows = self.rows[chunk][counts > 0]
-        some = counts[counts > 0]
-        begins = self.starts[rows]
-        places = np.repeat(begins - (np.cumsum(some) - some), some) + np.arange(int(some.sum()))
-        ordinals = np.repeat(self.cells.first[rows], some) + self.cells.offsets[places]
-        return _Flat(counts, ordinals, self.cells.values[places])
-
-
-class _Shared:
-    """Cells of an attribute that apply to all series that share some parts of their key."""
-
-    def __init__(self, column: RelatedColumn) -> None:
-        self._parts = column.parts
-        self._cells = column.cells(0, HASHES)
-        self._places: dict[Key, int] = {}
-        if self._cells is not None:
-            self._places = {key: place for place, key in enumerate(key_list(self._cells.keys))}
-
-    def pick(self, keys: Sequence[Key]) -> _Picked:
-        """The cells that apply to these series."""
-        if not self._parts:  # the only series there is
-            rows = np.zeros(len(keys), dtype=np.int64) if self._cells is not None else np.full(len(keys), -1)
-            return _Picked.at(self._cells, rows.astype(np.int64))
-        found = (self._places.get(tuple(key[part] for part in self._parts), -1) for key in keys)
-        return _Picked.at(self._cells, np.fromiter(found, dtype=np.int64, count=len(keys)))

@@ -29,8 +29,9 @@ from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATABASE_KEY, accuracy_key, anomalies_key, history_key, members_key
 from chronos_assets.timeseries.forecast.query import QueryError
-from chronos_assets.timeseries.scoring.accuracy import evaluate_partition, write_metrics
+from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
+from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets_tests.aws.moto_server import AwsServer
 from chronos_assets_tests.aws.s3_server import S3Server
 from chronos_assets_tests.timeseries.builders import (
