@@ -26,87 +26,58 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 
-from chronos_assets.calendar.frequencies import Frequency, Grid, Unit
+from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.calendar.rhythm import Rhythm, change_of_rhythm
-from chronos_assets.calendar.time_zones import zones_that_repeat
-from chronos_assets.calendar.timestamp_format import has_offset
 from chronos_assets.params.attributes import Attribute, AttributeType
 from chronos_assets.params.columns import (
     REWRITE,
-    TARGET_NAMES,
     TIMESTAMP_NAMES,
     Column,
     InferenceError,
     Times,
-    best_known,
-    is_beside,
     is_height,
-    is_number,
-    is_rival,
     listed,
     rank,
 )
-from chronos_assets.params.covariate_inference import offers
+from chronos_assets.params.default_horizon import default_horizon
 from chronos_assets.params.draft import draft_of, skeleton
-from chronos_assets.params.forecast import DOMAINS, NAME_PATTERN, Domain, ForecastParams, ParamsError, to_document
+from chronos_assets.params.forecast import DOMAINS, Domain, ForecastParams, ParamsError, to_document
+from chronos_assets.params.guess_notes import Roles, guess_notes, zones_of_repeats
 from chronos_assets.params.headers import column_name, renamed
-from chronos_assets.params.keys import FEW_REPEATS, Keys, Rows, choose_keys, name_notes
-from chronos_assets.params.overlaps import Overlap, check_versions, find_overlap, versions
+from chronos_assets.params.keys import Keys, Rows, choose_keys
+from chronos_assets.params.overlaps import check_versions, find_overlap, versions
 from chronos_assets.params.reader import parse_params
 from chronos_assets.params.rhythm_notes import rhythm_notes
 from chronos_assets.params.row_kinds import check_constant, check_planned, taken_back_notes
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
-from chronos_assets.params.target_values import check_point, course_notes, unit_notes, value_notes
-from chronos_assets.params.time_parts import repeats_time
+from chronos_assets.params.target_column import target_column
+from chronos_assets.params.target_values import check_point, unit_notes
 from chronos_assets.params.timestamp_columns import (
     check_century,
     check_days,
     check_order,
     in_local_time,
     is_dated,
-    is_value,
     regular_reading,
     timestamp_readings,
 )
 from chronos_assets.params.wide_times import below_first_row, values_as_times
 
-__all__ = ["DEFAULT_HORIZON", "InferenceError", "default_horizon", "infer", "is_value", "likely_keys"]
-
-DEFAULT_HORIZON = {Unit.MINUTE: 60, Unit.HOUR: 48, Unit.DAY: 14, Unit.WEEK: 13, Unit.MONTH: 18, Unit.YEAR: 6}
-
-_COMBINED = {"sum": "added up", "avg": "averaged"}
 _FREQUENCIES = ("D", "H", "W", "M")  # that a draft offers
-_NOT_A_NUMBER = (
-    "not a number (write it with a decimal point, without thousands separators, and leave it empty if it is missing)"
-)
 
-# A number with a currency, a unit, a percent sign, brackets or blanks that separate thousands.
-_DRESSED = re.compile(r"[^\w\s]{0,3}\s?[^\w\s]?\d[\d.,'\s]*(\s?([^\w\s]|[A-Za-z]{1,4}))?")
-_MOST_REPEATED = 100  # timestamps that are looked up
 # Names that forecast.csv uses itself: a column that plays no part is left out of the schema if it is called so.
 _TAKEN = frozenset({"type"})
-
-
-@dataclass(frozen=True)
-class _Roles:
-    """What the columns of the sample are."""
-
-    times: Times
-    target: Column
-    keys: Keys
-    overlap: Overlap
 
 
 def infer(
     header: Sequence[str] | None,
     rows: Sequence[Sequence[str]],
     *,
-    dataset_group: str = "dataset",
     timestamp: str | None = None,
     item: str | None = None,
     target: str | None = None,
@@ -120,7 +91,6 @@ def infer(
         header: the files' column names, None when they have none (columns are then called by their role).
         rows: text, one cell per column; rows that follow each other in a file are best, a series with too few rows says
             nothing of the frequency.
-        dataset_group: name of the data.
         timestamp: the column that holds it, if that is known already; `item` and `target` likewise.
         item: see `timestamp`.
         target: see `timestamp`.
@@ -139,7 +109,7 @@ def infer(
     places = (list(files or [0] * len(rows)), list(stretches or [0] * len(rows)))
 
     def attempt(given: Mapping[str, str | None]) -> ForecastParams:
-        params = _infer(columns, places, dataset_group, given, has_header=header is not None)
+        params = _infer(columns, places, given, has_header=header is not None)
         return params if complete else replace(params, notes=tuple(map(_of_a_sample, params.notes)))
 
     try:
@@ -159,7 +129,7 @@ def likely_keys(header: Sequence[str], rows: Sequence[Sequence[str]], files: Seq
         readings = timestamp_readings(columns, None)
         sample = Rows(readings[0], files, range(len(rows)))
         others = [column for column in columns if column is not readings[0].column]
-        target = _target_column(others, sample, has_header=True)
+        target = target_column(others, sample, has_header=True)
         keys = choose_keys(sample, [column for column in others if column is not target], None, has_header=True)
     except InferenceError:
         return []
@@ -169,7 +139,6 @@ def likely_keys(header: Sequence[str], rows: Sequence[Sequence[str]], files: Seq
 def _infer(
     columns: Sequence[Column],
     places: tuple[Sequence[int], Sequence[int]],
-    dataset_group: str,
     named: Mapping[str, str | None],
     *,
     has_header: bool,
@@ -180,10 +149,58 @@ def _infer(
     readings = timestamp_readings(columns, _named(columns, named, "timestamp"))
     if chosen := named.get("format"):
         readings = [times for times in readings if times.pattern == chosen] or readings
-    others = [c for c in columns if c is not readings[0].column and (not c.is_empty or c.distinct)]
+    rows, roles, unused = _series_of(columns, readings[0], places, named, has_header=has_header)
+    target, keys, overlap = roles.target, roles.keys, roles.overlap
+    times, steps = regular_reading(readings, rows, keys.columns)
+    check_century(times)
+    check_days(times)
+    if named.get("frequency") is None:
+        _refuse_change_of_rhythm(rows, keys.columns, times, steps)
+    check_order(times, steps, rows, keys.columns)
+    times, steps, zone = in_local_time(times, steps, rows, keys.columns)
+    if times is not readings[0]:
+        rows = Rows(times, rows.files, rows.stretches)
+        keys = replace(keys, outlook=rows.outlook(keys.columns))
+    if frequency := named.get("frequency"):
+        steps = replace(steps, frequency=Frequency.parse(frequency))
+    if steps.frequency is None:
+        raise _no_frequency(steps)
+    if {*(twins := _called_alike(columns))} & {times.column, target, *keys.columns}:
+        raise _ambiguous(twins)
+    columns = [column for column in columns if column not in twins]
+    roles = Roles(times, target, keys, overlap)
+    params = _assemble(columns, roles, steps.frequency, has_header=has_header)
+    snap = steps.snap / 1_000_000 if steps.snap or steps.apart else None
+    put_back = zones_of_repeats(params, roles)
+    params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone or next(iter(put_back), None))
+    if is_height(target.header) and (keys.outlook.repeats or steps.finer is not None):
+        params = replace(params, aggregation="avg")
+    periods = _longest(params.grid, rows, roles)
+    params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
+    copies = () if put_back else _copy_notes(rows, keys, columns)
+    taken_back = (*copies, *taken_back_notes(target, unused))
+    guesses = (
+        *guess_notes(params, roles, columns, steps, periods),
+        *([f"Not used, because other columns are called so, too: {listed(twins)}."] if twins else []),
+        *taken_back,
+        *unit_notes(target, times, places[0], keys.columns),
+    )
+    return replace(params, notes=(*guesses, *rhythm_notes(params, steps, times)))
+
+
+def _series_of(
+    columns: Sequence[Column],
+    times: Times,
+    places: tuple[Sequence[int], Sequence[int]],
+    named: Mapping[str, str | None],
+    *,
+    has_header: bool,
+) -> tuple[Rows, Roles, list[Column]]:
+    """The rows of the series, what the columns are by one reading of the timestamps, and the columns without a part."""
+    others = [c for c in columns if c is not times.column and (not c.is_empty or c.distinct)]
+    rows = Rows(times, *places)
     item = _named(columns, named, "item")
-    rows = Rows(readings[0], *places)
-    target = _named(columns, named, "target") or _target_column([c for c in others if c is not item], rows, has_header)
+    target = _named(columns, named, "target") or target_column([c for c in others if c is not item], rows, has_header)
     if named.get("decimals") is None:
         check_point(target)
     candidates = [column for column in others if column is not target]
@@ -203,46 +220,11 @@ def _infer(
         check_constant(target, unused, keys.columns)
     overlap = find_overlap(rows, keys.columns, unused, target, newest_counts=named.get("files") is not None)
     if overlap.keys:
-        rows = Rows(readings[0], versions(rows, [*keys.columns, *overlap.keys]), places[1])
+        rows = Rows(times, versions(rows, [*keys.columns, *overlap.keys]), rows.stretches)
         keys = choose_keys(
             rows, [*keys.columns, *overlap.keys], item or keys.item, has_header=has_header, values=target
         )
-    times, steps = regular_reading(readings, rows, keys.columns)
-    check_century(times)
-    check_days(times)
-    if named.get("frequency") is None:
-        _refuse_change_of_rhythm(rows, keys.columns, times, steps)
-    check_order(times, steps, rows, keys.columns)
-    times, steps, zone = in_local_time(times, steps, rows, keys.columns)
-    if times is not readings[0]:
-        rows = Rows(times, rows.files, rows.stretches)
-        keys = replace(keys, outlook=rows.outlook(keys.columns))
-    if frequency := named.get("frequency"):
-        steps = replace(steps, frequency=Frequency.parse(frequency))
-    if steps.frequency is None:
-        raise _no_frequency(steps)
-    if {*(twins := _called_alike(columns))} & {times.column, target, *keys.columns}:
-        raise _ambiguous(twins)
-    columns = [column for column in columns if column not in twins]
-    group = dataset_group if NAME_PATTERN.fullmatch(dataset_group) else column_name(dataset_group)
-    roles = _Roles(times, target, keys, overlap)
-    params = _assemble(columns, roles, steps.frequency, group, has_header=has_header)
-    snap = steps.snap / 1_000_000 if steps.snap or steps.apart else None
-    put_back = _zones_that_repeat(params, roles)
-    params = replace(params, alignment=steps.alignment, snap_seconds=snap, time_zone=zone or next(iter(put_back), None))
-    if is_height(target.header) and (keys.outlook.repeats or steps.finer is not None):
-        params = replace(params, aggregation="avg")
-    periods = _longest(params.grid, rows, roles)
-    params = _checked(replace(params, horizon=default_horizon(steps.frequency, periods)))
-    copies = () if put_back else _copy_notes(rows, keys, columns)
-    taken_back = (*copies, *taken_back_notes(target, unused))
-    guesses = (
-        *_notes(params, roles, columns, steps, periods),
-        *([f"Not used, because other columns are called so, too: {listed(twins)}."] if twins else []),
-        *taken_back,
-        *unit_notes(target, times, places[0], keys.columns),
-    )
-    return replace(params, notes=(*guesses, *rhythm_notes(params, steps, times)))
+    return rows, Roles(times, target, keys, overlap), unused
 
 
 def _copy_notes(rows: Rows, keys: Keys, columns: Sequence[Column]) -> Iterator[str]:
@@ -343,100 +325,10 @@ def _item_by_name(rows: Rows, columns: Sequence[Column], has_header: bool) -> Co
         return None
 
 
-def _target_column(columns: Sequence[Column], rows: Rows, has_header: bool) -> Column:
-    known = best_known([c for c in columns if not is_beside(c.header)], TARGET_NAMES) if has_header else []
-    if len(known) == 1 and not known[0].is_numeric:
-        sample = next((value for value in known[0].present if not is_number(value)), None)
-        wrong = "none of its rows has one: write numbers" if sample is None else f"{sample!r} is {_NOT_A_NUMBER}"
-        raise InferenceError(f"{known[0].name} should hold the value to forecast, but {wrong}")
-    rivals = [c for c in columns if c not in known and c.is_numeric and is_rival(c.header)]
-    if len(known) == 1 and not rivals:
-        return known[0]
-    numbers = [column for column in columns if column.is_numeric]
-    parted = [] if has_header else _before_digits(columns)
-    quantities = [
-        c for c in numbers if not (c.is_index or (c.is_flag and c not in parted) or (has_header and c.is_identifying))
-    ]
-    quantities = [c for c in quantities if not (has_header and repeats_time(c, rows.times.moments))] or quantities
-    commas = [column for column in columns if column.has_commas]
-    odd = _with_commas(commas) or _odd_values(columns)
-    # Identifiers are values only where nothing else could be meant for them.
-    numbers = quantities or [column for column in numbers if not column.is_index and not odd]
-    if not numbers:
-        odd = odd or _dressed_values(columns)
-        raise InferenceError(f"no value to forecast: none of {listed(columns) or 'the columns'} holds numbers{odd}")
-    if len(numbers) == 1 and not commas:
-        return numbers[0]
-    candidates = [*known, *rivals] if known else [*numbers, *commas]
-    wide = len(quantities) > 2 and rows.repeats([]) <= FEW_REPEATS
-    hint = (
-        "\nIf each of them is a series of its own, `chronos-assets melt FILE OUTPUT` writes them as rows "
-        "of item_id, timestamp and target_value"
-        if wide
-        else ""
-    )
-    raise InferenceError(
-        f"several columns could hold the value to forecast: {listed(candidates)}\n"
-        f"Write a params.json that lists the columns in Datasets[0].Schema.Attributes and says which it is: "
-        f'Chronos.Columns = {{"target_value": "{candidates[0].name}"}}{hint}{_with_commas(commas)}',
-        role="target",
-        candidates=[column.name for column in candidates],
-        options={"melt": f"{len(quantities)} series, one for each column of numbers"} if wide else {},
-    )
-
-
-def _odd_values(columns: Sequence[Column]) -> str:
-    """The hint at a column that mostly holds numbers, and names nothing by them; empty where there is none."""
-    for column in columns:
-        if column.has_key_name:
-            continue
-        odd = [value for value in column.present if not is_number(value)]
-        if odd and not column.is_numeric and 2 * len(odd) < len(column.present):
-            return (
-                f"; {listed([column])}: {odd[0]!r}, in {len(odd):,} of {len(column.present):,} rows, is {_NOT_A_NUMBER}"
-            )
-    return ""
-
-
-def _dressed_values(columns: Sequence[Column]) -> str:
-    """The hint at a column of numbers that are all written with a currency, a unit or blanks; empty where there is none."""
-    for column in columns:
-        if not column.has_key_name and column.present and all(map(_DRESSED.fullmatch, column.present)):
-            return f"; {listed([column])}: {column.present[0]!r} is {_NOT_A_NUMBER}"
-    return ""
-
-
-def _before_digits(columns: Sequence[Column]) -> list[Column]:
-    """Columns with whole numbers right behind them, as if a comma had parted 0,15: the 0 is no flag then."""
-    whole = {column.index for column in columns if column.is_whole}
-    return [column for column in columns if column.index + 1 in whole]
-
-
-def _with_commas(columns: Sequence[Column]) -> str:
-    """The hint at columns whose numbers have commas; empty where there are none."""
-    if not columns:
-        return ""
-    example = next(value for value in columns[0].present if "," in value)
-    return f"; {listed(columns)}: {example!r} is {_NOT_A_NUMBER}"
-
-
 # --- The result
 
 
-def default_horizon(frequency: Frequency, periods: int | None = None) -> int:
-    """Periods to forecast when nobody said: `DEFAULT_HORIZON` divided by the multiple, at least 4.
-
-    Minutes cover a day, but at most 60 periods. Where the longest series, of `periods`, is shorter than two horizons, a
-    third of it is forecast, so that a past window with twice as much history is left to score.
-    """
-    if frequency.unit is Unit.MINUTE:
-        horizon = min(DEFAULT_HORIZON[Unit.MINUTE], 1440 // frequency.n)
-    else:
-        horizon = max(4, math.ceil(DEFAULT_HORIZON[frequency.unit] / frequency.n))
-    return horizon if periods is None or 2 * horizon <= periods else max(1, periods // 3)
-
-
-def _longest(grid: Grid, rows: Rows, roles: _Roles) -> int:
+def _longest(grid: Grid, rows: Rows, roles: Roles) -> int:
     """Periods of the longest series, from its first to its last row in the sample."""
     ends: dict[tuple[str, ...], tuple[datetime, datetime]] = {}
     for moment, *key in zip(roles.times.moments, *(column.texts for column in roles.keys.columns), strict=True):
@@ -455,9 +347,7 @@ def _domain(names: set[str]) -> tuple[str, Domain]:
     return "CUSTOM", DOMAINS["CUSTOM"]
 
 
-def _assemble(
-    columns: Sequence[Column], roles: _Roles, frequency: Frequency, dataset_group: str, *, has_header: bool
-) -> ForecastParams:
+def _assemble(columns: Sequence[Column], roles: Roles, frequency: Frequency, *, has_header: bool) -> ForecastParams:
     domain_name, domain = _domain({column.name for column in columns})
     fields = {roles.times.column.index: domain.timestamp, roles.target.index: domain.target}
     item = roles.keys.item
@@ -472,7 +362,7 @@ def _assemble(
         if column.name.casefold() in RESERVED or RESERVED_PATTERN.fullmatch(column.name.casefold()):
             names[column.index] = renamed(column.name)
     return ForecastParams(
-        dataset_group=dataset_group,
+        dataset_group="dataset",
         domain=domain_name,
         attributes=tuple(Attribute(names[column.index], _type(column, roles)) for column in columns),
         item_column=None if item is None else names[item.index],
@@ -486,7 +376,7 @@ def _assemble(
     )
 
 
-def _type(column: Column, roles: _Roles) -> AttributeType:
+def _type(column: Column, roles: Roles) -> AttributeType:
     """The type of an attribute; numbers are floats, since a later file may bring decimals."""
     if column is roles.times.column:
         return "timestamp"
@@ -497,83 +387,9 @@ def _type(column: Column, roles: _Roles) -> AttributeType:
     return "float" if column.is_numeric or column.has_commas else "string"
 
 
-def _notes(
-    params: ForecastParams, roles: _Roles, columns: Sequence[Column], steps: Rhythm, periods: int
-) -> Iterator[str]:
-    """What was guessed, a line for each guess, for the user to check."""
-    yield f"Guessed: {_label(roles.times.column, params.timestamp_column)} is the timestamp ({params.timestamp_format})."
-    yield f"Guessed: {_label(roles.target, params.target_column)} is the target."
-    yield from value_notes(roles.target)
-    yield from course_notes(roles.target, roles.times, roles.keys.columns)
-    item = _label(roles.keys.item, params.item_column or "") if roles.keys.item is not None else ""
-    if params.item_column is None:
-        yield f"Guessed: all rows are one series ({roles.keys.outlook})."
-    elif params.dimensions:
-        yield (
-            f"Guessed: each {item} with each value of {', '.join(params.dimensions)} makes a series of its own "
-            f"({roles.keys.outlook})."
-        )
-    else:
-        yield f"Guessed: each {item} is a series ({roles.keys.outlook})."
-    yield from name_notes(roles.keys.columns)
-    yield from _overlap_notes(roles.overlap, roles.target)
-    if roles.keys.outlook.repeats:
-        if _zones_that_repeat(params, roles):
-            yield (
-                "Guessed: timestamps repeat where clocks were put back, and the mean of such an hour counts; "
-                f"Chronos.TimeZone is {params.time_zone}, or any other place whose clock changes with it."
-            )
-        else:
-            yield f"Guessed: rows of one series and period are {_COMBINED[params.aggregation]} ({params.aggregation})."
-    if steps.finer is not None:
-        yield f"Guessed: rows come every {steps.finer} and are {_COMBINED[params.aggregation]} by the minute."
-    else:
-        yield f"Guessed: rows come {params.frequency.description} ({params.frequency})."
-    usual = default_horizon(params.frequency)
-    short = f", not {usual}, because the longest series has {periods}" if params.horizon != usual else ""
-    yield f"Guessed: {params.horizon} periods are forecast{short}."
-    used = {params.item_column, params.timestamp_column, params.target_column, *params.dimensions}
-    parts = {roles.times.column.index, roles.target.index, *(column.index for column in roles.keys.columns)}
-    unused = [column for column in columns if column.name not in used and column.index not in parts]
-    if unused:
-        yield f"Not used: {', '.join(column.name for column in unused)}."
-        useful = [column for column in unused if column not in roles.overlap.remarks]
-        yield from offers(useful, roles.times, roles.target, roles.keys.item)
-
-
-def _overlap_notes(overlap: Overlap, target: Column) -> Iterator[str]:
-    """What rows of several files with one series and timestamp were taken for."""
-    if overlap.remarks:
-        yield (
-            f"Guessed: where files have rows of one series and timestamp, the newest file's count, whatever "
-            f"{listed(overlap.remarks)} says, and those of older files don't."
-        )
-    places, conflicts = overlap.corrected
-    if 2 * conflicts > places:
-        yield (
-            f"Guessed: of the {places:,} times that several files have a series' row of one timestamp, {conflicts:,} correct "
-            f"{target.name} (the newest file's counts); if each file is a series of its own, add a column that names it."
-        )
-
-
-def _zones_that_repeat(params: ForecastParams, roles: _Roles) -> list[str]:
-    """Zones whose clocks were put back wherever rows without an offset repeat a timestamp; none where they don't."""
-    if params.frequency.approximate_seconds > 3600 or has_offset(params.timestamp_format):
-        return []
-    keys = (column.texts for column in roles.keys.columns)
-    counts = Counter(row for row in zip(roles.times.moments, *keys, strict=True) if row[0] is not None)
-    twice = {row[0] for row, count in counts.items() if count > 1 and row[0] is not None}
-    return zones_that_repeat(sorted(twice)[:_MOST_REPEATED])
-
-
 def _of_a_sample(note: str) -> str:
     """A guess that counts series, said of the sample that was counted."""
     return re.sub(r"\((?=[^()]* rows, )", "(in a sample: ", note)
-
-
-def _label(column: Column, name: str) -> str:
-    """A column's name, with its header where a schema can't hold that."""
-    return name if column.header.isascii() else f"{column.header} ({name} in params.json)"
 
 
 def _checked(params: ForecastParams) -> ForecastParams:

@@ -53,7 +53,8 @@ def _text(document: Mapping[str, Any]) -> bytes:
 
 def _inferred_document(group: Group) -> dict[str, Any]:
     """The parameter file that the train files suggest, with what was guessed."""
-    from chronos_assets.params.inference import InferenceError, infer, likely_keys
+    from chronos_assets.params.columns import InferenceError
+    from chronos_assets.params.inference import infer, likely_keys
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 
     found = train_files(group)
@@ -109,9 +110,8 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
     Raises:
         InferenceError: the files beside the target's can't be used as they are written.
     """
-    from chronos_assets.params.columns import REWRITE
+    from chronos_assets.params.columns import REWRITE, InferenceError
     from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
-    from chronos_assets.params.inference import InferenceError
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
     target = TargetSample.of(params, train.header, train.rows)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.params.columns import REWRITE
+from chronos_assets.params.columns import REWRITE, InferenceError
 from chronos_assets.params.draft import with_guesses
 from chronos_assets.params.forecast import ParamsError, to_document
-from chronos_assets.params.inference import InferenceError, infer, likely_keys
+from chronos_assets.params.inference import infer, likely_keys
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem

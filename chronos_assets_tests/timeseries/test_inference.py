@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import MAX_MULTIPLE, Alignment, Frequency, Grid, Unit
 from chronos_assets.calendar.timestamp_format import format_timestamps
+from chronos_assets.params.columns import InferenceError
+from chronos_assets.params.default_horizon import default_horizon
 from chronos_assets.params.forecast import DOMAINS, Attribute, ForecastParams, ParamsError, to_document
 from chronos_assets.params.headers import column_name, looks_like_header
-from chronos_assets.params.inference import InferenceError, default_horizon, infer, is_value
+from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
+from chronos_assets.params.timestamp_columns import is_value
 
 EVERY_FREQUENCY = [Frequency(n, unit) for unit in Unit for n in range(1, MAX_MULTIPLE[unit] + 1)]
 HOURS = [f"2024-01-{day:02d} {hour:02d}:00:00" for day in (1, 2, 3) for hour in range(24)]
@@ -80,7 +83,7 @@ def test_real_files_are_understood(shared_data: Path, name: str) -> None:
     has_header, domain, item, timestamp, target, dimensions, frequency, alignment, pattern = REAL[name]
     header, rows = sample(shared_data / "samples" / name)
     assert (header is not None) == has_header
-    params = infer(header, rows, dataset_group="real")
+    params = infer(header, rows)
     assert params.domain == domain
     assert (params.item_column, params.timestamp_column, params.target_column) == (item, timestamp, target)
     assert params.dimensions == dimensions
@@ -110,9 +113,9 @@ def test_real_files_with_more_than_one_reading_are_refused(
 @pytest.mark.process
 def test_a_file_of_one_series_needs_only_its_target_named(shared_data: Path) -> None:
     header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
-    params = infer(header, rows, dataset_group="household", target="Global_active_power")
+    params = infer(header, rows, target="Global_active_power")
     assert params.item_column is None
-    assert params.constant_item == "household"
+    assert params.constant_item == "dataset"
     assert (params.timestamp_column, str(params.frequency), params.horizon) == ("datetime", "H", 48)
     assert [attribute.name for attribute in params.attributes] == header
     assert to_document(params)["Chronos"]["Columns"] == {
@@ -133,11 +136,11 @@ def completed(draft: dict[str, Any], column: str) -> ForecastParams:
 def test_a_refusal_brings_a_draft_to_complete(shared_data: Path) -> None:
     header, rows = sample(shared_data / "samples/household_power/household_power_hourly.csv.gz")
     with pytest.raises(InferenceError) as refusal:
-        infer(header, rows, dataset_group="household")
+        infer(header, rows)
     assert refusal.value.role == "target"
     assert refusal.value.candidates[:2] == ("Global_active_power", "Global_reactive_power")
     assert refusal.value.draft is not None
-    expected = infer(header, rows, dataset_group="household", target="Voltage")
+    expected = infer(header, rows, target="Voltage")
     assert completed(refusal.value.draft, "Voltage") == expected
 
 

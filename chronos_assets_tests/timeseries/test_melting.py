@@ -7,8 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from chronos_assets.params.columns import Column
-from chronos_assets.params.inference import InferenceError, infer
+from chronos_assets.params.columns import Column, InferenceError
+from chronos_assets.params.inference import infer
 from chronos_assets.params.spread_timestamps import spread_timestamp
 from chronos_assets.params.timestamp_columns import timestamp_readings
 from chronos_assets.params.wide_times import wide_times

@@ -7,10 +7,12 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 
+from chronos_assets.params.columns import InferenceError
 from chronos_assets.params.declared_notes import declared_notes
 from chronos_assets.params.headers import looks_like_header
-from chronos_assets.params.inference import InferenceError, infer, is_value
+from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
+from chronos_assets.params.timestamp_columns import is_value
 from chronos_assets_tests.timeseries.builders import make_params
 
 DAYS = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(40)]

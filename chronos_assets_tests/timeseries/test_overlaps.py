@@ -4,7 +4,8 @@ import datetime as dt
 
 import pytest
 
-from chronos_assets.params.inference import InferenceError, infer
+from chronos_assets.params.columns import InferenceError
+from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
 from chronos_assets_tests.timeseries.train_drop import Drop, params_for
 

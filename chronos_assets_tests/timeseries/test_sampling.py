@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.params.columns import InferenceError
 from chronos_assets.params.forecast import to_document
-from chronos_assets.params.inference import InferenceError, infer, likely_keys
+from chronos_assets.params.inference import infer, likely_keys
 from chronos_assets.params.reader import parse_params
 from chronos_assets.timeseries.dataset.csv_records import FileProblem, NoRows
 from chronos_assets.timeseries.dataset.importing import import_target_time_series

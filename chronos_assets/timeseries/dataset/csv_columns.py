@@ -11,15 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from chronos_assets.timeseries.dataset.casting import (
-    Reason,
-)
+from chronos_assets.timeseries.dataset.casting import Reason
 from chronos_assets.timeseries.dataset.csv_layout import CsvLayout
-from chronos_assets.timeseries.dataset.csv_records import (
-    MAX_RECORD_BYTES,
-    Flaw,
-    Record,
-)
+from chronos_assets.timeseries.dataset.csv_records import MAX_RECORD_BYTES, Flaw, Record
 from chronos_assets.timeseries.dataset.duckdb_sql import parquet_argument, text_literal
 
 _FLAWS = {Flaw.QUOTE: Reason.MISPLACED_QUOTE, Flaw.TOO_LONG: Reason.TOO_LONG}

@@ -9,13 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.timeseries.dataset.casting import (
-    CastValue,
-)
+from chronos_assets.timeseries.dataset.casting import CastValue
 from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
-from chronos_assets.timeseries.dataset.csv_records import (
-    FileProblem,
-)
+from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 

@@ -21,9 +21,7 @@ from chronos_assets.timeseries.dataset.related_columns import Extent, filling_of
 from chronos_assets.timeseries.dataset.related_spans import Picked
 from chronos_assets.timeseries.dataset.series_keys import Key, key_list
 from chronos_assets.timeseries.dataset.shard_writing import longest_tail, tail_start
-from chronos_assets.timeseries.dataset.shards import (
-    Manifest,
-)
+from chronos_assets.timeseries.dataset.shards import Manifest
 
 
 @dataclass(frozen=True)

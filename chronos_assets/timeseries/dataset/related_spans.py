@@ -15,9 +15,7 @@ from chronos_assets.timeseries.arrays import Integers
 from chronos_assets.timeseries.dataset.gridding import NOTHING, Cells
 from chronos_assets.timeseries.dataset.related_columns import RelatedColumn
 from chronos_assets.timeseries.dataset.series_keys import Key, key_list
-from chronos_assets.timeseries.dataset.shards import (
-    HASHES,
-)
+from chronos_assets.timeseries.dataset.shards import HASHES
 
 _ROWS_AT_ONCE = 1 << 19  # rows of the grid that a thread makes at once
 

@@ -37,14 +37,7 @@ from chronos_assets.timeseries.dataset.related_notes import related_notes, repea
 from chronos_assets.timeseries.dataset.related_spans import Picked, SharedCells, Spans, runs_of_series, spans_of
 from chronos_assets.timeseries.dataset.series_keys import Key, as_category, key_list, keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, all_series
-from chronos_assets.timeseries.dataset.shards import (
-    WITH_TAILS,
-    Manifest,
-    Shard,
-    ShardTail,
-    shard_name,
-    tail_name,
-)
+from chronos_assets.timeseries.dataset.shards import WITH_TAILS, Manifest, Shard, ShardTail, shard_name, tail_name
 
 
 @dataclass(frozen=True)
