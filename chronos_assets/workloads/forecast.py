@@ -69,7 +69,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,9 +81,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, run_workload
 from chronos_assets.container.processes import divided
 from chronos_assets.models.checkpoints import ModelDescription, check_quantiles
-from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
+from chronos_assets.models.quantiles import in_whole_numbers
 from chronos_assets.partition_folders import job_folder
-from chronos_assets.predictors.covariates import CovariateFolders, RelatedCursor, open_covariates
+from chronos_assets.predictors.covariates import CovariateFolders, open_covariates
 from chronos_assets.predictors.ensemble import Ensemble
 from chronos_assets.predictors.forecast_pieces import ForecastPiece, ForecastTask, read_ahead
 from chronos_assets.predictors.forecast_request import (
@@ -96,15 +96,13 @@ from chronos_assets.predictors.forecast_request import (
     plan_windows,
 )
 from chronos_assets.predictors.forecast_tally import Tally
-from chronos_assets.predictors.members.base import Covariates
+from chronos_assets.predictors.forecast_tasks import WindowTasks
 from chronos_assets.predictors.opening import Network, describe_given, known_predictors, learn_as_of
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.arrays import Floats
-from chronos_assets.timeseries.dataset.filling import context_as_of
-from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.series_keys import Key, series_name
-from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Series, Shard, iter_series, read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard, read_manifest
 from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
     ForecastLayout,
@@ -118,9 +116,6 @@ from chronos_assets.timeseries.forecast.files import (
 
 if TYPE_CHECKING:
     from chronos_assets.models.forecasting import BatchForecast, Forecaster
-
-_MAX_TASKS = 4096
-_VALUES_AT_ONCE = 4_000_000  # contexts and forecasts of a chunk; two are held at once: 64 MB
 
 
 def main(workspace: Workspace, reporter: Reporter) -> None:
@@ -201,7 +196,6 @@ class _ForecastJob:
         self.tallies = [Tally() for _ in self.windows]
         self.passes: list[list[Mapping[str, Any]]] = [[] for _ in self.windows]  # of the processes on other devices
         self.started = time.monotonic()
-        self.ordinal_of = cache(self.request.grid.number_of)
 
     @property
     def series(self) -> int:
@@ -242,9 +236,10 @@ class _ForecastJob:
             device=device,
         )
         self.forecasters = self._forecasters(network)
-        self.context_length = max(forecaster.context_length for forecaster in self.forecasters)
-        self.rows_independent = all(forecaster.rows_independent for forecaster in self.forecasters)
-        self.scenario = self._scenario_run()
+        reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
+        beside = self.covariates if reads else None
+        self.scenario = self._scenario_run(beside)
+        self.tasks = WindowTasks(self.request, self.windows, self.forecasters, beside, self.scenario, self._skip)
 
     def _devices(self) -> Sequence[str]:
         """Where networks can run at once; none where no window needs one."""
@@ -285,18 +280,19 @@ class _ForecastJob:
         total = self.series * len(self.windows)
         self.reporter.progress(min(done, total), total, "series x windows forecast")
 
-    def _scenario_run(self) -> ScenarioRun | None:
-        """The scenario that is asked for, once it is clear that it can be applied."""
+    def _skip(self, window: int, key: Key, reason: str) -> None:
+        self.tallies[window].skipped.append((key, reason))
+
+    def _scenario_run(self, covariates: CovariateFolders | None) -> ScenarioRun | None:
+        """The scenario that is asked for, once it is clear that it can be applied to what forecasts read."""
         if self.request.scenario is None:
             return None
-        if self._covariate_source is None:
+        if covariates is None:
             raise ScenarioError(
                 "covariates have no weight in this forecast, so no scenario can change it: there are none, or the backtests "
                 "found that they don't help"
             )
-        checked = self._covariate_source.vocabulary.check(
-            self.request.scenario, f"scenario {self.request.scenario.name}"
-        )
+        checked = covariates.vocabulary.check(self.request.scenario, f"scenario {self.request.scenario.name}")
         (ensemble, *_) = (item for item in self.forecasters if isinstance(item, Ensemble) and item.reads_covariates)
         return ScenarioRun(checked, ("item_id", *self.request.dimensions), ensemble.predictor.knows)
 
@@ -329,89 +325,8 @@ class _ForecastJob:
     def _all_chunks(self, shards: Sequence[int]) -> Iterator[tuple[int, list[ForecastTask], int]]:
         """The chunks of shards, with their numbers. They are made in another thread than they are forecast in."""
         for number in shards:
-            for chunk, passed in self._chunks(self.folder / self.shards[number].name):
+            for chunk, passed in self.tasks.chunks(self.folder / self.shards[number].name):
                 yield number, chunk, passed
-
-    def _chunks(self, shard: Path) -> Iterator[tuple[list[ForecastTask], int]]:
-        """Tasks of the next series of a shard, bounded in number and size, and how many series that were."""
-        latest = max(window.ordinal for window in self.windows)
-        until = self.request.grid.instant(latest + 1)
-        width = self.request.horizon * (2 * len(self.request.levels) + 2)
-        if self._covariate_source is not None:
-            width += self._covariate_source.width * (self._covariate_reach + self.request.horizon)
-        rows = max(item.batch_size for item in self.forecasters)
-        tasks: list[ForecastTask] = []
-        passed, values = 0, 0
-        beside = self._covariate_source.beside(shard.name) if self._covariate_source is not None else None
-        for series in iter_series(shard, self.request.dimensions, until=until):
-            found = list(self._tasks(series, beside))
-            tasks += found
-            passed, values = passed + 1, values + sum(len(task.context) + width for task in found)
-            full = len(tasks) >= _MAX_TASKS or (values >= _VALUES_AT_ONCE and len(tasks) >= rows)
-            # Where rows depend on others, a chunk ends with the same series whatever the windows.
-            if full if self.rows_independent else passed >= 256:
-                yield tasks, passed
-                tasks, passed, values = [], 0, 0
-        yield tasks, passed
-
-    @cached_property
-    def _covariate_source(self) -> CovariateFolders | None:
-        """What there is beside the dataset, if one of the predictors reads it."""
-        reads = any(isinstance(item, Ensemble) and item.reads_covariates for item in self.forecasters)
-        return self.covariates if reads else None
-
-    @cached_property
-    def _covariate_reach(self) -> int:
-        """Latest periods whose covariates one of the predictors reads."""
-        return max((item.covariate_reach for item in self.forecasters if isinstance(item, Ensemble)), default=0)
-
-    def _tasks(self, series: Series, beside: RelatedCursor | None) -> Iterator[ForecastTask]:
-        """The series as of each window in which it had begun."""
-        related = beside.of(series.key) if beside is not None else None
-        first = self.ordinal_of(series.timestamps[0])
-        observed = np.flatnonzero(series.observed)
-        lowest = np.minimum.accumulate(series.target[observed])
-        fractions = np.cumsum(series.target[observed] % 1 != 0) if self.request.integers else None
-        for index, window in enumerate(self.windows):
-            cut = window.ordinal - first + 1
-            if cut <= 0:
-                continue
-            if cut > len(series.target) or series.timestamps[cut - 1] != window.context_end:
-                raise WorkloadError(
-                    f"series {series_name(series.key)} is not regular up to {window.context_end}: "
-                    "materialize target_time_series again"
-                )
-            known = int(np.searchsorted(observed, cut))
-            if not known:
-                self.tallies[index].skipped.append((series.key, "no observation before the as-of"))
-                continue
-            last = int(observed[known - 1])
-            covariates = self._known_beside(series.key, related, window, cut)
-            changed = self._under_scenario(series.key, covariates, window)
-            yield ForecastTask(
-                window=index,
-                key=series.key,
-                context=context_as_of(series, cut, self.context_length, self.request.filling),
-                last_timestamp=int(series.timestamps[last].astype("datetime64[us]").astype(np.int64)),
-                last_value=float(series.target[last]),
-                non_negative=is_non_negative(self.request.non_negative, float(lowest[known - 1])),
-                integral=fractions is not None and not fractions[known - 1],
-                covariates=changed or covariates,
-                baseline=covariates if changed is not None else None,
-            )
-
-    def _under_scenario(self, key: Key, covariates: Covariates, window: ForecastWindow) -> Covariates | None:
-        if self.scenario is None:
-            return None
-        starts = self.request.grid.start(window.ordinal + 1 + np.arange(self.request.horizon + 1))
-        return self.scenario.apply(key, covariates, starts)
-
-    def _known_beside(self, key: Key, related: RelatedSeries | None, window: ForecastWindow, cut: int) -> Covariates:
-        """What is known beside a series as of a window, at the periods that are read."""
-        if self._covariate_source is None:
-            return Covariates()
-        periods = min(cut, self._covariate_reach)
-        return self._covariate_source.as_of(key, related, window.ordinal, periods, self.request.horizon)
 
     def _forecast(self, shard: int, tasks: Sequence[ForecastTask]) -> None:
         """Forecast a chunk and add it to the files of its windows; those of one predictor share passes."""

@@ -18,7 +18,7 @@ from chronos_assets.container.contract import WorkloadError, Workspace
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.models import forecasting
 from chronos_assets.models.checkpoints import ModelError
-from chronos_assets.predictors import backtest
+from chronos_assets.predictors import backtest, forecast_tasks
 from chronos_assets.predictors.calibration import Calibration
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.traits import TraitEffects
@@ -125,7 +125,7 @@ def test_one_window_and_a_range_give_the_same_bytes(tmp_path, family):
 def test_the_bytes_depend_on_no_chunk_and_no_fallback(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "data", waves(9))
     expected, _ = run(tmp_path / "plain", dataset, windows=days(1, 2, 3))
-    monkeypatch.setattr(forecast, "_MAX_TASKS", 5)
+    monkeypatch.setattr(forecast_tasks, "_MAX_TASKS", 5)
     chunked, _ = run(tmp_path / "chunked", dataset, windows=days(1, 2, 3))
     assert contents(chunked) == contents(expected)
     monkeypatch.setattr(forecasting.Forecaster, "_try_rows", lambda *_: False)

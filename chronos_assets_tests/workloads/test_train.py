@@ -14,9 +14,12 @@ import torch
 from chronos_assets.container.contract import Reporter, WorkloadError, Workspace, execute
 from chronos_assets.models.checkpoints import describe_model
 from chronos_assets.models.finetuning import FinetuneProgress
+from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS
 from chronos_assets.models.loading import load_model
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
 from chronos_assets.workloads import train
+from chronos_assets.workloads.training_log import TrainingLog, progress_lines
+from chronos_assets.workloads.training_request import TrainRequest, parse_request
 from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.small_dataset import write_dataset
@@ -166,7 +169,7 @@ def test_the_validation_is_capped_and_chosen_by_the_seed(tmp_path):
 
 def test_a_family_that_samples_validates_on_few_windows(tmp_path):
     parameters = {**SMALL, "validation_windows": 5, "max_steps": 1}
-    assert run(tmp_path / "t5", parameters, family="t5")["validated_windows"] == train.SAMPLED_WINDOWS
+    assert run(tmp_path / "t5", parameters, family="t5")["validated_windows"] == SAMPLED_WINDOWS
     assert run(tmp_path / "bolt", parameters)["validated_windows"] == 20
 
 
@@ -283,16 +286,16 @@ def test_no_channel_at_all_is_refused(tmp_path):
 
 
 def test_parameters_come_as_json_or_as_sagemaker_and_its_tuner_pass_them():
-    request = train.parse_request(
+    request = parse_request(
         {"_tuning_objective_metric": "validation_wql", "sagemaker_region": "x", "max_steps": 7, "min_past": None}
     )
-    assert request == train.TrainRequest(max_steps=7)
+    assert request == TrainRequest(max_steps=7)
     with pytest.raises(WorkloadError, match="threads is True: it must be a whole number"):
-        train.parse_request({"threads": True})
+        parse_request({"threads": True})
 
 
 def test_progress_has_no_number_with_an_exponent():
-    lines = train.progress_lines(FinetuneProgress(3, 10, 1e-5, 1e-7, 2.4, 12345678.0))
+    lines = progress_lines(FinetuneProgress(3, 10, 1e-5, 1e-7, 2.4, 12345678.0))
     assert lines == [
         "{'step': 3, 'loss': 0.000010, 'learning_rate': 0.0000001000, 'eta_seconds': 2}",
         "{'step': 3, 'validation_wql': 12345678.000000}",
@@ -318,7 +321,7 @@ class Heard:
 
 def test_a_person_at_a_terminal_sees_a_bar_and_dagster_a_line_now_and_then():
     stream, heard = Terminal(), Heard()
-    with train._Log(heard, stream) as log:
+    with TrainingLog(heard, stream) as log:
         for step in range(1, 11):
             log.tell(FinetuneProgress(step, 10, 0.5, 1e-4, 10 - step))
         log.tell(FinetuneProgress(10, 10, validation_wql=0.25))
@@ -334,7 +337,7 @@ def test_a_person_at_a_terminal_sees_a_bar_and_dagster_a_line_now_and_then():
 
 def test_by_hand_only_the_metric_lines_are_written():
     stream = io.StringIO()
-    with train._Log(Reporter(), stream) as log:
+    with TrainingLog(Reporter(), stream) as log:
         log.tell(FinetuneProgress(1, 10, 0.5, 1e-4, 9))
     assert stream.getvalue().splitlines() == [
         "{'step': 1, 'loss': 0.500000, 'learning_rate': 0.0001000000, 'eta_seconds': 9}"
