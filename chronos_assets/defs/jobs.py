@@ -3,7 +3,6 @@
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from pydantic import Field
 
 from chronos_assets.defs import training_metadata
@@ -108,7 +107,7 @@ def _first_run(context: dg.OpExecutionContext) -> str:
     Re-executing one that succeeded is a decision of its own.
     """
     run = context.run
-    while parent_id := run.tags.get(PARENT_RUN_ID_TAG):
+    while parent_id := run.get_parent_run_id():
         parent = context.instance.get_run_by_id(parent_id)
         if parent is None or parent.status == dg.DagsterRunStatus.SUCCESS:
             break

@@ -22,12 +22,13 @@ from chronos_assets.pipeline.levels import levels_to_score
 from chronos_assets.pipeline.live_bands import live_document
 from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.moments import timestamp
-from chronos_assets.pipeline.published import forecast_manifest, published_partitions
+from chronos_assets.pipeline.published import forecast_manifest
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import AccuracyState
 from chronos_assets.planning.windows import Window
+from chronos_assets.platforms.store import published_partitions
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.shards import Manifest
@@ -41,7 +42,7 @@ def accuracy_states(group: Group) -> dict[str, AccuracyState]:
     """The scores that each partition has, by partition key."""
     return {
         key: AccuracyState(forecast=manifest["forecast_version"], data_version=manifest["data_version"])
-        for key, _, manifest in published_partitions(group, "accuracy")
+        for key, _, manifest in published_partitions(group.store, "accuracy")
     }
 
 
@@ -50,7 +51,7 @@ def live_wqls(group: Group, model: str) -> Iterator[tuple[float, float | None]]:
 
     Beside it that of the seasonal naive forecast; None where an older version scored the partition.
     """
-    for _, _, manifest in published_partitions(group, "accuracy"):
+    for _, _, manifest in published_partitions(group.store, "accuracy"):
         if manifest.get("model") == model and not manifest["trained_on_later_data"] and manifest["wql"] is not None:
             naive = manifest.get("naive_wql")
             yield float(manifest["wql"]), None if naive is None else float(naive)

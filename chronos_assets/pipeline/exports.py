@@ -17,10 +17,10 @@ import numpy as np
 
 from chronos_assets.partition_folders import places
 from chronos_assets.pipeline.moments import timestamp
-from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.staging import staging
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.store import published_partitions
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 from chronos_assets.system import document_digest, write_json
 from chronos_assets.timeseries.manifests import MANIFEST
@@ -104,10 +104,10 @@ def windows_of_backtest(state: GroupState, newest_first: Iterable[tuple[int, _Wi
 def _scored_partitions(state: GroupState) -> list[_Scored]:
     """Partitions whose scores are those of the forecast that stands, of today's frequency and dimensions."""
     group, params = state.group, state.params
-    forecasts = {key: (version, manifest) for key, version, manifest in published_partitions(group, "history")}
+    forecasts = {key: (version, manifest) for key, version, manifest in published_partitions(group.store, "history")}
     kind = (str(params.frequency), list(params.dimensions))
     found = []
-    for key, version, scores in published_partitions(group, "accuracy"):
+    for key, version, scores in published_partitions(group.store, "accuracy"):
         made, forecast = forecasts.get(key, ("", {}))
         if scores.get("forecast_version") == made and (forecast["frequency"], forecast["dimensions"]) == kind:
             first = params.grid.number_of(timestamp(forecast["forecast_start"]))

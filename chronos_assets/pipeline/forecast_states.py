@@ -13,10 +13,10 @@ import dagster as dg
 from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.model_in_use import ModelInUse, predictor_of
 from chronos_assets.pipeline.moments import moment_of
-from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.forecasts import ForecastState
 from chronos_assets.planning.windows import Window
+from chronos_assets.platforms.store import published_partitions
 
 
 def recipe(state: GroupState) -> str:
@@ -36,7 +36,8 @@ def forecast_states(state: GroupState) -> dict[str, ForecastState]:
     group = state.group
     model = state.model_in_use
     return {
-        key: state_of(manifest, version, model) for key, version, manifest in published_partitions(group, "history")
+        key: state_of(manifest, version, model)
+        for key, version, manifest in published_partitions(group.store, "history")
     }
 
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from chronos_assets.pipeline.moments import timestamp
-from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.windows import Window
+from chronos_assets.platforms.store import published_partitions
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport
 
 LATEST = 8  # partitions that are asked, whose horizons don't overlap
@@ -73,10 +73,10 @@ def live_records(state: GroupState, windows: Sequence[Window]) -> dict[str, dict
     grid, model = state.params.grid, state.model_in_use.digest
     bands = [
         LiveBand(timestamp(found["start"]), timestamp(found["end"]), found["model"], float(found["needed"]))
-        for _, _, manifest in published_partitions(state.group, "accuracy")
+        for _, _, manifest in published_partitions(state.group.store, "accuracy")
         if (found := manifest.get("live")) is not None
     ]
-    made = {key: manifest for key, _, manifest in published_partitions(state.group, "history")}
+    made = {key: manifest for key, _, manifest in published_partitions(state.group.store, "history")}
     records = {}
     for window in windows:
         before = made.get(window.key)

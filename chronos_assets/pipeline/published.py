@@ -1,4 +1,4 @@
-"""What is published of forecasts and their scores: partitions, manifests, and the first series of what is shown.
+"""What is published of forecasts and their scores: manifests, and the first series of what is shown.
 
 Here: reading it. Elsewhere: making and publishing it (`pipeline.forecasts`, `pipeline.accuracy`).
 """
@@ -6,25 +6,16 @@ Here: reading it. Elsewhere: making and publishing it (`pipeline.forecasts`, `pi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from chronos_assets.partition_folders import partition_of
 from chronos_assets.pipeline.cold_starts import cold_starts
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, history_key
 from chronos_assets.timeseries.manifests import MANIFEST
-
-
-def published_partitions(group: Group, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Partition key, name of the version that is shown, and manifest of each published partition."""
-    for name, version, manifest in group.store.manifests(folder):
-        if (key := partition_of(name)) is not None:
-            yield key, version, manifest
 
 
 def published_manifest(group: Group) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.partition_folders import partition_of
 from chronos_assets.timeseries.manifests import MANIFEST
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
@@ -263,3 +264,10 @@ def manifest_of(store: Store, key: str) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise ValueError(f"{store.uri(key)}/{MANIFEST} holds no JSON object")
     return found
+
+
+def published_partitions(store: Store, folder: str) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Partition key, name of the version that is shown, and manifest of each published partition."""
+    for name, version, manifest in store.manifests(folder):
+        if (key := partition_of(name)) is not None:
+            yield key, version, manifest

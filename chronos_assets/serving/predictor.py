@@ -4,10 +4,9 @@ Here: which of the model's two ways of forecasting a call needs, what may share 
 that samples. Elsewhere: queues (`batching`), requests (`requests`).
 
 A series by itself is forecast by `models.forecasting`, as the batch job does, and its numbers are those of the batch
-job: to 1e-5 of the series' largest, since the last bits depend on how many rows a pass has, or with `whole_batches` to
-the last bit. Chronos-T5 samples: here a series' seed is a digest of
-its values, so that the same request gets the same answer whatever arrives with it. Calls that need series to be read
-together are forecast by `models.joint`, each in a pass of its own.
+job to 1e-5 of the series' largest, since the last bits depend on how many rows a pass has. Chronos-T5 samples: here a
+series' seed is a digest of its values, so that the same request gets the same answer whatever arrives with it. Calls that
+need series to be read together are forecast by `models.joint`, each in a pass of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +58,6 @@ class BatchPredictor:
         model: any family.
         batch_size: rows of a pass of the network, at most.
         context_length: periods that the model reads at most, where it forecasts without an ensemble.
-        whole_batches: whether every pass has as many rows as the batch job's.
         ensemble: what forecasts series by themselves, where the model is a member of a predictor; the model if not given.
         beside: what the ensemble may know of a series beside a request's values: metadata of its item, holidays.
         non_negative: as the forecast workload has it; the history is the target that a request brings.
@@ -73,7 +71,6 @@ class BatchPredictor:
         *,
         batch_size: int = 16,
         context_length: int | None = None,
-        whole_batches: bool = False,
         ensemble: Ensemble | None = None,
         beside: ServedCovariates | None = None,
         non_negative: bool | None = None,
@@ -102,7 +99,7 @@ class BatchPredictor:
             [(low + high) / 2],
             context_length=context_length,
             batch_size=batch_size,
-            whole_batches=whole_batches,
+            whole_batches=False,
         )
 
     def items(self, call: Call) -> tuple[Key, list[Item]]:

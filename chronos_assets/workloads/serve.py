@@ -117,14 +117,12 @@ class Batching:
         batch_size: series of one pass, at most; 1: no batching.
         queue_length: series that may wait; beyond, 503 with Retry-After.
         rows: rows of one pass of the network, at most.
-        whole_batches: always as many, so that the numbers are the batch job's to the last bit, slower.
         timeout_seconds: for an answer.
     """
 
     batch_size: int = 64
     queue_length: int = 512
     rows: int = 16
-    whole_batches: bool = False
     timeout_seconds: float = Hosting.finish_seconds
 
 
@@ -209,7 +207,6 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
         context_length=settings.context_length,
         non_negative=settings.non_negative,
         integers=settings.integers,
-        whole_batches=batching.whole_batches,
         in_utc=settings.forecasts is not None and settings.forecasts.clock == "UTC",
     )
     schema = Schema(
@@ -270,7 +267,7 @@ def _ensemble(
         context_length=settings.context_length,
         seasons=learned.seasons,
         batch_size=batching.rows,
-        whole_batches=batching.whole_batches,
+        whole_batches=False,
         categories=beside.categories,
     )
     width = learned.live_width if settings.live_width is None else settings.live_width

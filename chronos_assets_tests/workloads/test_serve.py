@@ -292,12 +292,12 @@ def test_every_parameter_has_its_effect():
     settings = parse_settings(document, {PORT_VARIABLE: "81", SERVING_VARIABLE: '{"version": "w"}'})
     assert (settings.endpoint, settings.version, settings.identity, settings.model) == ("e", "w", "i", "m")
     assert (settings.host, settings.port) == ("::1", 81)
-    endpoint = build_endpoint(settings, load_model(folder_of("bolt")), Batching(3, 4, 2, True, 9))
+    endpoint = build_endpoint(settings, load_model(folder_of("bolt")), Batching(3, 4, 2, 9))
     assert endpoint.schema.defaults == Parameters(7, (0.5,))
     assert endpoint.schema.limits == Limits(max_body_bytes=5, max_answer_values=6)
     assert endpoint.golden == {"inputs": [1]}
     forecaster, batcher = endpoint.predictor._forecaster, endpoint.batcher
-    assert (forecaster.batch_size, forecaster.whole_batches) == (2, True)
+    assert (forecaster.batch_size, forecaster.whole_batches) == (2, False)
     assert (batcher._batch_size, batcher._wait_seconds, batcher._queue_length) == (3, 0.001, 4)
     assert endpoint.timeout_seconds == 9
 

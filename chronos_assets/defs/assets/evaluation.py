@@ -9,8 +9,8 @@ from chronos_assets.defs.checks import accuracy_check, accuracy_result
 from chronos_assets.defs.failures import failures
 from chronos_assets.pipeline.accuracy import score_forecasts
 from chronos_assets.pipeline.group import Group
-from chronos_assets.pipeline.published import published_partitions
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.platforms.store import published_partitions
 
 FORECAST_ACCURACY = """Scores of a partition's forecast against what was observed afterwards, beside seasonal naive.
 
@@ -43,7 +43,7 @@ def evaluation_assets(group: Group) -> list[dg.AssetsDefinition]:
         with failures():
             state = GroupState(group)
             scored = score_forecasts(state, context.log, context.partition_keys)
-            known = (key for key, _, _ in published_partitions(group, "accuracy"))
+            known = (key for key, _, _ in published_partitions(group.store, "accuracy"))
             made = measurements.of_scores(scored, known, datetime.now(UTC))
             measurements.keep(group, context.log, state.name, made)
             for window in scored:

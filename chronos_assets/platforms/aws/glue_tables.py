@@ -28,7 +28,7 @@ from typing import Any
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.partition_folders import partition_folder, partition_of
 from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.store import manifest_of
+from chronos_assets.platforms.store import manifest_of, published_partitions
 from chronos_assets.platforms.tables import (
     COMMENTS,
     MEMBER_VIEWS,
@@ -98,13 +98,10 @@ class Contents:
 
 def read_contents(store: S3Store, params: ForecastParams) -> Contents:
     """Look at what is published; what isn't yet has the columns that are to come."""
-    made = [
-        (key, name, manifest)
-        for name, _, manifest in store.manifests("history")
-        if (key := partition_of(name)) is not None
-    ]
-    history = {key: manifest for key, _, manifest in made}
-    scored = [key for name, _, _ in store.manifests("accuracy") if (key := partition_of(name)) is not None]
+    # By key; the folder of an hourly partition may have its former name.
+    made = {partition_of(name): (name, manifest) for name, _, manifest in store.manifests("history")}
+    history = {key: manifest for key, (_, manifest) in made.items() if key is not None}
+    scored = [key for key, _, _ in published_partitions(store, "accuracy")]
     made_for = [*history, *scored]
     hourly = any(":" in key for key in made_for)  # some may be, of a store whose cadence was changed
     try:
@@ -125,7 +122,7 @@ def read_contents(store: S3Store, params: ForecastParams) -> Contents:
         "forecast_levels": [((), one["columns"]) for _, _, one in store.manifests("levels")],
     }
     as_of = shown["as_of"] if shown else "none"
-    forecast = {key: f"history/{name}" for key, name, _ in made}.get(as_of, history_key(as_of))
+    forecast = f"history/{made[as_of][0]}" if as_of in made else history_key(as_of)
     return Contents(
         url=store.url,
         shards=shards,
