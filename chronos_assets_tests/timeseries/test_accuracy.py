@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chronos_assets.calendar.frequencies import Frequency, Grid
 from chronos_assets.params.forecast import Filling, ForecastParams
-from chronos_assets.timeseries.scoring import accuracy
+from chronos_assets.timeseries.scoring import accuracy, metrics_file
 from chronos_assets.timeseries.scoring.accuracy import (
     AccuracyError,
     AccuracyReport,
@@ -236,7 +236,7 @@ def test_pieces_and_shards_do_not_matter(
     whole = evaluate(folder / "whole", make_params(), series, forecasts, shards=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accuracy, "_SERIES_AT_ONCE", at_once)
-        patch.setattr(accuracy, "_SERIES_PER_ROW_GROUP", at_once)
+        patch.setattr(metrics_file, "_SERIES_PER_ROW_GROUP", at_once)
         pieces = evaluate(folder / "pieces", make_params(), series, forecasts, shards=shards)
         assert write_metrics(pieces, folder / "pieces.parquet") == 14 * (count + 1)
     write_metrics(whole, folder / "whole.parquet")

@@ -332,13 +332,13 @@ class TestGone:
         drop.put(HEADER + HOURS * 100, "a.csv")
         path = drop.files[0].path
         change = {"removed": path.unlink, "emptied": lambda: os.truncate(path, 0), "cut": lambda: os.truncate(path, 50)}
-        from chronos_assets.timeseries.dataset import train_files
+        from chronos_assets.timeseries.dataset import train_file_reader
 
         def changing(path):
             change[what]()
             return False
 
-        monkeypatch.setattr(train_files, "has_long_blanks", changing)
+        monkeypatch.setattr(train_file_reader, "has_long_blanks", changing)
         text = str(drop.fail())
         assert "train/a.csv" in text or "no good row" in text
         assert "Traceback" not in text
