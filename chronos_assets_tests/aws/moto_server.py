@@ -20,13 +20,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
 import boto3
 from botocore.config import Config
+from moto import backends
 from moto.athena.responses import AthenaResponse
+from moto.core import responses
 from moto.core.base_backend import BackendDict
 from moto.core.responses import ActionResult, BaseResponse
 from moto.core.utils import camelcase_to_underscores
@@ -43,6 +46,7 @@ from chronos_assets_tests.aws import (
     sagemaker_tags,
     sagemaker_transform,
     sagemaker_tuning,
+    service_models,  # noqa: F401 - they are read once
 )
 from chronos_assets_tests.aws.cloud import REGION, Call, Cloud, CloudError, Faults, Operation
 from chronos_assets_tests.aws.job_process import DEFAULT_PACKAGE, namespaces_work
@@ -52,6 +56,8 @@ from chronos_assets_tests.aws.running_job import Job
 os.environ.setdefault(
     "MOTO_EC2_LOAD_DEFAULT_AMIS", "false"
 )  # 1,300 images, made again for every test that asks for EC2
+
+_FOLDERS = tuple(backends.list_of_moto_modules())
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
 
@@ -87,6 +93,7 @@ class AwsServer:
         self._buckets: list[str] = []
         self._cloud: Cloud | None = None
         self._clients = _Clients(self._make_client)
+        self._method_names = cache(responses.method_names_from_class)
 
     def start(self) -> None:
         """Listen, and hang the extensions into moto."""
@@ -110,6 +117,9 @@ class AwsServer:
         self.extend(AthenaResponse, athena_backend.operations(self._cloud.s3, self._folder / "athena"))
         # An error that a service's model doesn't list (throttling, a validation) is no reason for a warning.
         self._patches.enter_context(mock.patch("moto.core.errors.warn"))
+        # moto lists its folders, and the methods of a service, for each request: a fifth of what it takes.
+        self._patches.enter_context(mock.patch.object(backends, "list_of_moto_modules", return_value=_FOLDERS))
+        self._patches.enter_context(mock.patch.object(responses, "method_names_from_class", self._method_names))
         self._hang_in(BaseResponse, "call_action", self._guarded(BaseResponse.call_action))
 
     def extend(self, response_class: type, operations: Mapping[str, Callable[[Any], Any]]) -> None:
@@ -216,6 +226,7 @@ class AwsServer:
 
     def _hang_in(self, owner: type, name: str, function: Any) -> None:
         self._patches.enter_context(mock.patch.object(owner, name, function, create=True))
+        self._method_names.cache_clear()
 
     def _method(self, function: Operation) -> Callable[[Any], ActionResult]:
         def method(response: Any) -> ActionResult:

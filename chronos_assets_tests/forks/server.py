@@ -13,6 +13,7 @@ _COMMANDS = (
     "chronos_assets.cli.live",
     "chronos_assets.defs.run_imports",
     "chronos_assets.defs.main_job",
+    "chronos_assets_tests.aws.service_models",
 )
 _SERVING = (
     "uvicorn",
