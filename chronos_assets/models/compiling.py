@@ -2,11 +2,11 @@
 
 Here: the estimate, and how a compiled network is tried. Elsewhere: what a pass does (`forecasting`).
 
-`torch.compile` takes about a minute for each length of contexts and makes a pass some fifth quicker, since products, which it
-leaves alone, are most of it. So it pays for jobs that keep a GPU busy for a quarter of an hour. What a job has to do is
+`torch.compile` takes about a minute for each length of contexts and makes a pass an eighth quicker, since products, which it
+leaves alone, are most of it. So it pays for jobs that keep a GPU busy for half an hour. What a job has to do is
 estimated from the series of the whole dataset, not of the windows or shards at hand: last bits differ between compiled and
-other passes, and a forecast is to have the same in a range of windows and alone. (Both numbers are rules of thumb, measured on
-no card yet: `python -m benchmarks.gpu --compile` does so.)
+other passes, and a forecast is to have the same in a range of windows and alone. (Measured on an H200 by
+`python -m benchmarks.gpu --compile`, with a small-sized Bolt in bf16.)
 
 Never on a CPU: its products run in the same library either way, jobs there take minutes, and images have no C++ compiler.
 """
@@ -27,8 +27,8 @@ from chronos_assets.models.loading import LoadedModel
 from chronos_assets.models.precision import TOLERANCE
 
 SECONDS_TO_COMPILE = 180.0  # three lengths of contexts: most series of a dataset have one or two
-SAVED = 0.2
-SPEED = 3e13  # operations a second of a data centre's GPU, in its shorter numbers
+SAVED = 0.12
+SPEED = 3e13  # operations a second of a data centre's GPU, in its shorter numbers; 5e13 of the H200
 _LENGTHS = 64  # that are compiled at most, each for itself; torch's 8 would leave the others to chance
 
 log = logging.getLogger(__name__)

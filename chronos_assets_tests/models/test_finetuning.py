@@ -130,7 +130,7 @@ def test_t5_gives_the_same_logits_after_saving_and_loading_tied_or_not(tied, mod
     finetune(model, batches, plan(mode=mode, max_steps=2, eval_every=2), validate)
     assert torch.equal(network.lm_head.weight, network.shared.weight) == tied
     save_model(model, tmp_path / "model")
-    inputs = t5_inputs(model, batches(0))
+    inputs = {name: value.to(model.device) for name, value in t5_inputs(model, batches(0)).items()}
     with torch.inference_mode():
         wanted = network(**inputs).logits
         given = load_model(tmp_path / "model").pipeline.inner_model(**inputs).logits
@@ -279,7 +279,8 @@ def test_the_losses_of_bolt_and_chronos2_are_twice_their_quantile_losses_on_the_
         batch = batches(0)
         with torch.inference_mode():
             given = float(loss_of(model, network)(batch))
-            raw = network(context=torch.from_numpy(batch.context)).quantile_preds[..., :8].double().numpy()
+            raw = network(context=torch.from_numpy(batch.context).to(model.device)).quantile_preds[..., :8]
+            raw = raw.double().cpu().numpy()
         std = np.nanstd(batch.context, axis=1)[:, None, None]
         mean = np.nanmean(batch.context, axis=1)[:, None, None]
         squash = np.arcsinh if family == "chronos2" else (lambda values: values)
