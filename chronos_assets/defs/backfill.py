@@ -19,6 +19,7 @@ from chronos_assets.pipeline.forecast_states import stale_forecasts
 from chronos_assets.pipeline.forecast_windows import main_windows
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
+from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.planning.windows import Window, window_for_key, window_of
 
 
@@ -76,7 +77,8 @@ def run_backfill(
     unscored = unscored_forecasts(state, instance, scorable(state, windows))
     for part in consecutive(unscored, group):
         launcher.run(["forecast_accuracy"], part)
-    if launcher.runs:
+    # Also what a backfill before this one, which was killed, made and didn't show.
+    if launcher.runs or not tables_are_current(state, instance):
         launcher.run(["forecast_tables"], [])
     return Backfilled(windows, tuple(stale), tuple(unscored), tuple(launcher.runs))
 

@@ -1,16 +1,19 @@
 """`backfill` and questions about past forecasts: the partitions are Dagster's, the current forecast stays."""
 
 import csv
+import errno
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 
 from chronos_assets.cli import main
 from chronos_assets.defs.instance import open_instance
+from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows
 from chronos_assets_tests.models.tiny import folder_of
 
@@ -52,19 +55,32 @@ def command(store: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return run
 
 
-def test_past_windows_are_made_scored_shown_by_dagster_and_can_be_asked_for(store: Path, command: Command) -> None:
+def test_past_windows_are_made_scored_shown_by_dagster_and_can_be_asked_for(
+    store: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     current = (store / "forecast" / "manifest.json").read_bytes()
     assert "chronos-assets backfill --from 2024-01-04" in command("query", "client_a", "--as-of", "2024-01-04")[2]
 
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalTables, "refresh", full)
+        status, _, errors = command("backfill", "--from", "2024-01-04", "--to", "2024-01-05T12:00")
+    assert status == 1
+    assert "forecast_tables: " in errors
+    # What has been forecast and scored isn't made again, and is shown now.
     status, output, errors = command("backfill", "--from", "2024-01-04", "--to", "2024-01-05T12:00")
     assert status == 0, errors
-    assert output.startswith("2 windows, 2024-01-04 … 2024-01-05: 2 forecast, 2 scored")
+    assert output.startswith("2 windows, 2024-01-04 … 2024-01-05: 0 forecast, 0 scored")
+    with duckdb.connect(store / "tables" / "forecast.duckdb", read_only=True) as tables:
+        shown = tables.execute("SELECT DISTINCT as_of FROM accuracy ORDER BY 1").fetchall()
+    assert shown == [("2024-01-04",), ("2024-01-05",)]
     assert (store / "forecast" / "manifest.json").read_bytes() == current
     with open_instance(store / ".dagster") as instance:
         for asset in ("forecasts", "forecast_accuracy"):
             made = instance.get_materialized_partitions(dg.AssetKey(asset))
             assert {"2024-01-04", "2024-01-05"} <= made
-    assert "0 forecast, 0 scored" in command("backfill", "--from", "2024-01-04", "--to", "2024-01-05")[1]
 
     status, output, errors = command("query", "client_a", "--as-of", "2024-01-04", "--format", "csv")
     assert status == 0, errors
