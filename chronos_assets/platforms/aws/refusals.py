@@ -11,9 +11,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chronos_assets.platforms.aws.sagemaker.faults import SIGN_IN, code_of, is_expired, text_of
-
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+from chronos_assets.platforms.aws.sagemaker.faults import code_of, fix_of, text_of
 
 
 @contextmanager
@@ -22,7 +20,7 @@ def refusals(kind: type[Exception], what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise kind(f"{what}: {code_of(error)}: {text_of(error)}{_fix(error)}") from error
+        raise kind(f"{what}: {code_of(error)}: {text_of(error)}{fix_of(error)}") from error
     except BotoCoreError as error:
         raise kind(
             f"{what}: {text_of(error)}: check region, credentials and network with `chronos-assets doctor`"
@@ -42,14 +40,3 @@ def fine_if(is_fine: Callable[[BaseException], bool]) -> Iterator[None]:
 def is_taken(error: BaseException) -> bool:
     """Whether something was not made because it is there; SageMaker calls that by several names."""
     return code_of(error) in {"ResourceInUse", "ConflictException"} or "already exist" in text_of(error).lower()
-
-
-def _fix(error: BaseException) -> str:
-    code = code_of(error)
-    if is_expired(error):
-        return f": renew the credentials ({SIGN_IN})"
-    if code in _DENIED:
-        return ": let the role of Dagster do this, as docker/cloudformation.yaml does"
-    if code == "ResourceLimitExceeded":
-        return ": ask for a higher quota (Service Quotas, Amazon SageMaker), or set another instance type"
-    return ""

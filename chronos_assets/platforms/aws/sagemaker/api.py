@@ -15,6 +15,7 @@ from chronos_assets.platforms.aws.sagemaker.faults import (
     Timing,
     call_with_retries,
     code_of,
+    fix_of,
     is_gone,
     is_name_taken,
     is_no_capacity,
@@ -35,7 +36,7 @@ class NoCapacity(Exception):
 
 
 class Refused(Exception):
-    """A job could not be created for a reason that stays; the message is SageMaker's."""
+    """A job could not be created for a reason that stays; the message is SageMaker's, and how to fix it where we know."""
 
 
 class Vanished(Exception):
@@ -104,7 +105,7 @@ class JobApi:
                 raise NoCapacity(text_of(error)) from error
             if not is_name_taken(error):
                 if code_of(error):
-                    raise Refused(text_of(error)) from error
+                    raise Refused(f"{text_of(error)}{fix_of(error)}") from error
                 raise
             created = False
         name = str(request[self.kind.name])

@@ -274,7 +274,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _AttemptEnd:
         """One attempt, until it has ended."""
-        with self._session(plan, name) as (session, reader):
+        with self._session(plan, name, new=found is None) as (session, reader):
             try:
                 how, first = ("attached", found) if found else self._create(plan, name, session)
                 if status_of(plan.kind, first) == "Completed":
@@ -406,12 +406,16 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
     # Parts
 
     @contextmanager
-    def _session(self, plan: _Plan, name: str) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
+    def _session(
+        self, plan: _Plan, name: str, *, new: bool
+    ) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
         if not plan.pipes:
             yield silent_session(plan.context, plan.extras), None
             return
         place = S3Place(self._bucket, self._prefix, name, plan.kind.longest_variable)
         reader = PlacedS3MessageReader(self._client("s3"), place, self._timing)
+        if new:
+            reader.forget()
         with open_pipes_session(
             context=plan.context,
             context_injector=PlacedS3ContextInjector(self._client("s3"), place, self._encryption),

@@ -32,6 +32,7 @@ _NO_CREDENTIALS = frozenset(
     {"CredentialRetrievalError", "LoginError", "NoCredentialsError", "SSOError", "TokenRetrievalError"}
 )
 SIGN_IN = "`aws sso login`, or a role"  # how there are credentials again
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _GONE = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _TAKEN = frozenset({"ResourceInUse", "ResourceInUseException"})
 
@@ -91,6 +92,17 @@ def text_of(error: BaseException) -> str:
     response = getattr(error, "response", None)
     reported = response.get("Error", {}).get("Message", "") if isinstance(response, dict) else ""
     return " ".join((reported or str(error)).split())
+
+
+def fix_of(error: BaseException) -> str:
+    """How to fix what the API refuses, to be put behind what it says; empty where that says enough."""
+    if is_expired(error):
+        return f": renew the credentials ({SIGN_IN})"
+    if code_of(error) in _DENIED:
+        return ": let the role of Dagster do this, as docker/cloudformation.yaml does"
+    if code_of(error) == "ResourceLimitExceeded":
+        return ": ask for a higher quota (Service Quotas, Amazon SageMaker), or set another instance type"
+    return ""
 
 
 def is_passing(error: BaseException) -> bool:

@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count, takewhile
 from typing import Any
 
 from dagster import PipesContextInjector, PipesMessageReader, PipesSession
@@ -129,6 +130,15 @@ class PlacedS3MessageReader(PipesMessageReader):
         finally:
             ended.set()
             thread.join()
+
+    def forget(self) -> None:
+        """Remove the messages of a former job of this name, which somebody has deleted: those of a new one take their places.
+
+        The last ones first: what a killed removal leaves begins with the first, by which the next one finds it.
+        """
+        there = list(takewhile(lambda number: self._chunk(number) is not None, count(1)))
+        for number in reversed(there):
+            self._client.delete_object(Bucket=self._place.bucket, Key=self._place.key(f"{number}.json"))
 
     def no_messages_debug_text(self) -> str:
         """See `PipesMessageReader.no_messages_debug_text`."""

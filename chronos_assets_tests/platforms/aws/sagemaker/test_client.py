@@ -92,7 +92,7 @@ def test_a_job_that_was_left_running_is_attached_to_and_heard_from_the_beginning
     assert {"Key": "dagster:run-id", "Value": result.run_id} in tags
 
 
-def test_a_completed_job_is_not_paid_for_twice(cloud, client, step):
+def test_a_completed_job_is_not_paid_for_twice_and_one_that_was_deleted_is_forgotten(cloud, client, step, instance):
     request = processing(SAY="hello")
     found = []
 
@@ -104,7 +104,14 @@ def test_a_completed_job_is_not_paid_for_twice(cloud, client, step):
     assert step(run).success
     assert step(run).success
     assert found == [("created", "hello"), ("reused", "hello")]
-    assert len(created(cloud)) == 1
+    (name,) = created(cloud)
+
+    del cloud.cloud.backend.processing_jobs[name]
+    result = step(run)
+    assert result.success
+    assert found[2:] == [("created", "hello")]
+    assert [line for line in lines(instance, result) if "says hello" in line] == [f"says hello to run {result.run_id}"]
+    assert created(cloud) == [name, name]
 
 
 def quietly(client, context, request, kind="training", **options):
@@ -251,7 +258,9 @@ def once(function):
 def test_what_sagemaker_refuses_is_a_failure_and_what_it_would_refuse_is_not_asked(cloud, client, step):
     cloud.faults.refuse("CreateTrainingJob", "AccessDeniedException", "not authorized to perform: iam:PassRole")
     told = failure(step(succeed(client, training(shell("exit 0")))))
-    assert "SageMaker refused it: not authorized to perform: iam:PassRole" in told.description
+    assert (
+        "SageMaker refused it: not authorized to perform: iam:PassRole: let the role of Dagster do" in told.description
+    )
     result = step(succeed(client, training(shell("exit 0"), SECRET="x" * 513)))
     (event,) = result.get_step_failure_events()
     message = event.event_specific_data.error.message + event.event_specific_data.error.cause.message
