@@ -101,7 +101,8 @@ def reconcile_frequencies(
             "so that some periods have more rows than others."
         )
     units = list(Unit)  # from the finest to the coarsest
-    if units.index(data.unit) < units.index(resolution(pattern)):
+    finest = resolution(pattern)
+    if (units.index(data.unit), data.n) < (units.index(finest.unit), finest.n):
         reason = f"this can't tell apart rows {data.description}"
         fix = f'write for example "{DEFAULT_FORMAT}", or correct DataFrequency "{data}"'
         findings.problem("TimestampFormat", pattern, reason, fix)

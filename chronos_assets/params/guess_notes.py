@@ -19,6 +19,7 @@ from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.params.keys import Keys, name_notes
 from chronos_assets.params.overlaps import Overlap
 from chronos_assets.params.target_values import course_notes, value_notes
+from chronos_assets.params.timestamp_patterns import form_notes
 
 _COMBINED = {"sum": "added up", "avg": "averaged"}
 _MOST_REPEATED = 100  # timestamps that are looked up
@@ -39,6 +40,7 @@ def guess_notes(
 ) -> Iterator[str]:
     """What was guessed, a line for each guess, for the user to check."""
     yield f"Guessed: {_label(roles.times.column, params.timestamp_column)} is the timestamp ({params.timestamp_format})."
+    yield from form_notes(roles.times)
     yield f"Guessed: {_label(roles.target, params.target_column)} is the target."
     yield from value_notes(roles.target)
     yield from course_notes(roles.target, roles.times, roles.keys.columns)

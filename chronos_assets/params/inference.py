@@ -61,6 +61,7 @@ from chronos_assets.params.timestamp_columns import (
     check_century,
     check_days,
     check_order,
+    check_weeks,
     in_local_time,
     is_dated,
     regular_reading,
@@ -154,6 +155,7 @@ def _infer(
     times, steps = regular_reading(readings, rows, keys.columns)
     check_century(times)
     check_days(times)
+    check_weeks(times, keys.columns)
     if named.get("frequency") is None:
         _refuse_change_of_rhythm(rows, keys.columns, times, steps)
     check_order(times, steps, rows, keys.columns)

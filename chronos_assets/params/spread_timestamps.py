@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median
 
+from chronos_assets.calendar.month_names import NUMBER_OF_MONTH
 from chronos_assets.params.columns import Column, has_word, last_word
 
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?")
@@ -47,22 +48,6 @@ _PARTS = {
     **dict.fromkeys(("week", "wk", "woche", "semaine", "semana", "weekofyear"), 53),
     **dict.fromkeys(("day", "dom", "tag", "jour", "dia"), 31),
 }
-# Names of months in English, German, French, Spanish, Italian and Portuguese.
-_MONTHS = (
-    "jan january januar janvier janv enero ene gennaio gen janeiro",
-    "feb february februar février févr febrero febbraio fevereiro fev",
-    "mar march märz mär mars marzo março",
-    "apr april avril avr abril abr aprile",
-    "may mai mayo maggio mag maio",
-    "jun june juni juin junio giugno giu junho",
-    "jul july juli juillet juil julio luglio lug julho",
-    "aug august août agosto ago",
-    "sep sept september septembre septiembre settembre set setembro",
-    "oct october oktober okt octobre octubre ottobre ott outubro out",
-    "nov november novembre noviembre novembro",
-    "dec december dezember dez décembre déc diciembre dic dicembre dezembro",
-)
-NUMBER_OF_MONTH = {name: number for number, names in enumerate(_MONTHS, start=1) for name in names.split()}
 # SQL for the number of a month of which {} is the name.
 _NUMBER_OF_NAME = (
     f"CAST(map({list(NUMBER_OF_MONTH)}, {list(NUMBER_OF_MONTH.values())})[rtrim(lower(trim({{}})), '.')] AS VARCHAR)"

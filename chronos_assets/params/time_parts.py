@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from chronos_assets.calendar.month_names import NUMBER_OF_MONTH
 from chronos_assets.params.columns import FEW_BAD, TOTALS, Column, has_word, last_word
-from chronos_assets.params.spread_timestamps import NUMBER_OF_MONTH, PARTS
+from chronos_assets.params.spread_timestamps import PARTS
 
 _MONTHS = NUMBER_OF_MONTH.keys()
 WEEKDAYS = frozenset(

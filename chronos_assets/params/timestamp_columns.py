@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.calendar.rhythm import Rhythm, find_rhythm
 from chronos_assets.calendar.time_zones import find_time_zone, zone_of_midnights
-from chronos_assets.calendar.timestamp_format import format_timestamps, has_offset, parse_timestamp, read_offset
+from chronos_assets.calendar.timestamp_format import EPOCHS, format_timestamps, has_offset, parse_timestamp, read_offset
 from chronos_assets.params.columns import (
     FEW_BAD,
     REWRITE,
@@ -39,44 +38,18 @@ from chronos_assets.params.columns import (
     rank,
 )
 from chronos_assets.params.keys import Rows
-from chronos_assets.params.spread_timestamps import Spread, is_year, spread_timestamp
+from chronos_assets.params.spread_timestamps import FISCAL, Spread, is_year, spread_timestamp
 from chronos_assets.params.time_parts import PERIODS
+from chronos_assets.params.timestamp_patterns import (
+    DIGITS_ONLY,
+    NUMBERS,
+    PARTIAL_DATES,
+    QUARTERS_OR_WEEKS,
+    WEEKS,
+    patterns_by_shape,
+    shape_of,
+)
 
-_DATES: tuple[str, ...] = (
-    "yyyy-MM-dd",
-    "yyyy/MM/dd",
-    "dd/MM/yyyy",
-    "MM/dd/yyyy",
-    "dd-MM-yyyy",
-    "MM-dd-yyyy",
-    "dd.MM.yyyy",
-    "yyyy.MM.dd",
-)
-_DATES += ("d/M/yyyy", "M/d/yyyy", "d.M.yyyy", "yyyy-M-d", "yyyy/M/d")
-_DATES += ("dd/MM/yy", "MM/dd/yy", "d/M/yy", "M/d/yy", "dd.MM.yy", "dd-MMM-yy")
-_DATES += ("dd MMM yyyy", "d MMM yyyy", "dd-MMM-yyyy", "MMM d yyyy", "MMM dd, yyyy", "yyyyMMdd")
-_DATES += ("dd MMMM yyyy", "d MMMM yyyy", "MMMM dd, yyyy", "MMMM d, yyyy", "EEE, dd MMM yyyy", "EEE, d MMM yyyy")
-_TIMES: tuple[str, ...] = ("HH:mm:ss", "HH:mm", "H:mm:ss", "H:mm", "hh:mm:ss a", "hh:mm a", "h:mm:ss a", "h:mm a")
-_TIMES += tuple(f"HH:mm:ss.{'S' * digits}" for digits in range(1, 7))
-_PARTIAL_DATES = (
-    "yyyy-MM",
-    "yyyy/MM",
-    "MM/yyyy",
-    "MM-yyyy",
-    "MMM yyyy",
-    "MMMM yyyy",
-    "MMM-yyyy",
-    "MMM-yy",
-    "yyyy",
-    "yyyyMM",
-    "MM.yyyy",
-)
-# Forms of one program each: weather services, databases, SAS, spreadsheets, browsers.
-_OTHERS: tuple[str, ...] = ("yyyyMMddHH", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyyMMdd HHmm", "yyyy-MM-dd HH")
-_OTHERS += ("yyyy-MM-dd HH:mm:ss XXX", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy", "ddMMMyyyy:HH:mm:ss", "dd/MMM/yyyy")
-_OTHERS += ("yyyy-MMM-dd", "EEEE, MMMM dd, yyyy", "EEEE, MMMM d, yyyy", "yyyy-MM-dd'T'HH", "dd/MMM/yy h:mm a")
-_OTHERS += ("yyyyDDD",)
-_OTHERS += ("dd/MM/yyyy, HH:mm:ss", "MM/dd/yyyy, HH:mm:ss", "d/M/yyyy, h:mm:ss a", "M/d/yyyy, h:mm:ss a")
 _HALF = 0.6  # of two files with dates of their own, a little more
 _NAMED = 8  # columns of a file without timestamps
 _SHOWN = 40  # characters of a cell
@@ -93,8 +66,6 @@ _CLOCKS = 14 * 3_600_000_000  # microseconds that clocks of two places differ by
 _FULL = 0.95
 # What stands behind microseconds, which is as fine as timestamps are kept.
 _FINER = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")
-# Digits alone could be any number: these patterns need a column with a timestamp's name.
-_DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy", "MM.yyyy", "yyyyDDD", *_OTHERS[:3]})
 # Days of a year beyond the 16 periods that books may have in one.
 _PERIODS_OF_BOOKS = 16
 # What 202405 and 2024-05 mean, a week or a month, is for the column's name to say; what 1800 means under "time", for nobody.
@@ -102,39 +73,14 @@ _NUMBERED = re.compile(
     r"(^|[^a-z])(iso|year|fiscal)?(weeks?|wk|kw|woche|semaine|semana|quarters?|qtr|quartal|trimestre)([^a-z]|no$|$)"
 )
 _MONTHS = frozenset({"month", "months", "monat", "mois", "mes", "yearmonth"})
+_OF_EPOCH = re.compile("epoch|unix|timestamp")
 _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 # A period of a fiscal year as ERP systems write it: 001.2024, 2024/001, 2024001.
 _PERIOD_OF_BOOKS = re.compile(r"0(0\d|1[0-6])[./](19|20)\d\d|(19|20)\d\d[./-]?0(0\d|1[0-6])")
+_EPOCH = re.compile(r"1\d{9}(\d{3}){0,3}(\.\d+)?")
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_TIME = "name it in Predictor.FeaturizationConfig.ForecastDimensions of a params.json"
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
-
-
-def _patterns() -> tuple[str, ...]:
-    """Every pattern that is tried, the service's own first."""
-    full = [f"{date}{separator}{time}" for separator in (" ", "'T'") for date in _DATES for time in _TIMES]
-    with_offset = [f"{pattern}XXX" for pattern in full if "a" not in pattern]
-    return (*_DATES, *full, *with_offset, *_PARTIAL_DATES, *_OTHERS)
-
-
-def _shape(text: str) -> str:
-    """What a text looks like: every run of letters an "a", every run of digits a "9"."""
-    return re.sub("[0-9]+", "9", re.sub("[A-Za-z]+", "a", text.strip()))
-
-
-@lru_cache(maxsize=1)
-def _patterns_by_shape() -> dict[str, list[str]]:
-    """The patterns that could read a text of a shape: trying all of them on every text would take long."""
-    example = np.array(["2024-11-12T13:14:15.161718"], dtype="datetime64[us]")
-    index: dict[str, list[str]] = {}
-    for pattern in _patterns():
-        shape = _shape(format_timestamps(example, pattern)[0])
-        shapes = [shape]
-        if has_offset(pattern):  # of which the example shows only the Z
-            shapes += [shape[:-1] + offset for offset in ("+9:9", "-9:9", "+9", "-9")]
-        for each in shapes:
-            index.setdefault(each, []).append(pattern)
-    return index
 
 
 def is_value(text: str) -> bool:
@@ -149,8 +95,8 @@ def is_dated(column: Column) -> bool:
 
 def reads_as_time(text: str) -> bool:
     """Whether a text is a timestamp, of more than digits."""
-    patterns = _patterns_by_shape().get(_shape(text), [])
-    return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in _DIGITS_ONLY)
+    patterns = patterns_by_shape().get(shape_of(text), [])
+    return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in DIGITS_ONLY)
 
 
 def forms_of(texts: Collection[str]) -> list[str]:
@@ -175,12 +121,18 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
         for column in candidates:
             known = named is not None or rank(column.name, TIMESTAMP_NAMES) < math.inf
             known = known or (any_name and all(map(_EIGHT_DIGITS.fullmatch, column.present)))
+            known = known or _OF_EPOCH.search(column.name.casefold()) is not None
             if found := _read_times(column, digits_only=known, tolerated=bad):
                 readings[column.index] = found
         if readings:
             break
     else:
         raise InferenceError(_no_timestamp(columns, named))
+    patterns = {index: found[0].pattern for index, found in readings.items()}
+    if QUARTERS_OR_WEEKS & set(patterns.values()):  # a year beside them repeats what they say
+        patterns = {index: pattern for index, pattern in patterns.items() if pattern != "yyyy"}
+    if dated := {index for index, pattern in patterns.items() if pattern not in NUMBERS} or patterns:
+        readings = {index: readings[index] for index in dated}
     times = [column for column in candidates if column.index in readings]
     chosen = times if len(times) == 1 else best_known(times, TIMESTAMP_NAMES)
     if len(chosen) == 1:
@@ -241,17 +193,20 @@ def _outside(pairs: Sequence[tuple[datetime, datetime]]) -> int:
 
 
 def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
-    epoch = [
-        c.name for c in columns if c.present and all(re.fullmatch(r"1\d{9}(\d{3}){0,3}(\.\d+)?", v) for v in c.present)
-    ]
+    epoch = [c.name for c in columns if c.present and all(map(_EPOCH.fullmatch, c.present))]
     if epoch:
-        return f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00"
+        return (
+            f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00, or call the column "
+            "timestamp if it has whole seconds or milliseconds"
+        )
     serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
     if serial:
         return (
             f"{serial[0]} seems to count days since 1900, as spreadsheets do (on a Mac since 1904, in SAS and Stata since "
             "1960); write dates such as 2024-01-31"
         )
+    if mixed := _mostly_timestamps([named] if named is not None else columns):
+        return mixed
     for column in columns:
         if column.present and all(map(_PERIOD_OF_BOOKS.fullmatch, column.present)):
             return (
@@ -267,8 +222,6 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
                 f"{column.name} seems to number weeks, months, quarters or years ({column.present[0]!r}); write the first day "
                 "of each, such as 2024-01-01"
             )
-    if mixed := _mostly_timestamps([named] if named is not None else columns):
-        return mixed
     few, rest = columns[:_NAMED], len(columns) - _NAMED
     names = f"{listed(few)} and {rest} more" if rest > 0 else listed(columns)
     where = f"column {named.name} holds" if named is not None else f"none of the columns {names} holds"
@@ -283,7 +236,7 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
 def _number_quarters(column: Column) -> bool:
     """Whether a column reads as months and seems to number quarters, see `_are_quarters`."""
     values = list(column.distinct)
-    readings = ((pattern, _read_all(values, pattern, 0)) for pattern in _PARTIAL_DATES if pattern != "yyyy")
+    readings = ((pattern, _read_all(values, pattern, 0)) for pattern in PARTIAL_DATES if pattern != "yyyy")
     return any(moments is not None and _are_quarters(pattern, moments) for pattern, moments in readings)
 
 
@@ -319,12 +272,18 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
     values = tuple(None if value is None else coarse[value] for value in column.values)
     distinct = list(dict.fromkeys(coarse.values()))
     readings: dict[tuple[datetime | None, ...], str] = {}
-    shape = Counter(_shape(value) for value in distinct).most_common(1)[0][0]
-    for pattern in _patterns_by_shape().get(shape, []):
-        if pattern in _DIGITS_ONLY and not (digits_only and all(len(value) == len(pattern) for value in distinct)):
+    shape = Counter(shape_of(value) for value in distinct).most_common(1)[0][0]
+    for pattern in patterns_by_shape().get(shape, []):
+        if pattern in DIGITS_ONLY and not (
+            digits_only and (pattern in EPOCHS or all(len(value) == len(pattern) for value in distinct))
+        ):
+            continue
+        if (pattern in EPOCHS and readings) or (pattern in QUARTERS_OR_WEEKS and has_word(column.header, FISCAL)):
             continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
-        if moments is None or (pattern in _PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):
+        if moments is None or (pattern in PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):
+            continue
+        if pattern in EPOCHS and not all(moment is None or 1990 <= moment.year < 2100 for moment in moments):
             continue
         if pattern == "yyyyDDD" and all(
             moment is None or _day_of_year(moment) <= _PERIODS_OF_BOOKS for moment in moments
@@ -517,6 +476,27 @@ def check_century(times: Times) -> None:
         )
 
 
+def check_weeks(times: Times, keys: Sequence[Column]) -> None:
+    """Refuse weeks that have the year of a calendar: December 30, 2024 lies in 2025-W01, and would be a year early as 2024-W01.
+
+    Raises:
+        InferenceError: in a series, the first week of a year is next to its last, or to the second of the next.
+    """
+    last: dict[tuple[str, ...], datetime] = {}
+    for text, moment, *key in zip(times.column.texts, times.moments, *(c.texts for c in keys), strict=True):
+        if times.pattern not in WEEKS or moment is None:
+            continue
+        before = last.get(tuple(key), moment)
+        last[tuple(key)] = moment
+        (year, week, _), (later, other, _) = (each.isocalendar() for each in sorted((before, moment)))
+        if week == 1 and (other >= 52 if year == later else (later, other) == (year + 1, 2)):
+            raise InferenceError(
+                f"{times.column.name} seems to have the weeks of ISO 8601 with years of the calendar, of which 2024-12-30 lies "
+                f"in 2025-W01: {text} is next to the week of {before:%Y-%m-%d}; write the first day of each week",
+                role=REWRITE,
+            )
+
+
 def check_days(times: Times) -> None:
     """Refuse days of a month that read as years of two digits.
 
@@ -524,7 +504,7 @@ def check_days(times: Times) -> None:
         InferenceError: `Jan-05` is followed by `Jan-06`, or `24/01/05` by `24/01/06`.
     """
     dates = list(dict.fromkeys(moment.date() for moment in times.moments if moment is not None))
-    is_month = times.pattern == "MMM-yy"
+    is_month = times.pattern in {"MMM-yy", "MMM yy"}
     # The first of three parts may be a year only if it is a recent one.
     latest = datetime.now(UTC).year + 1
     parts = [re.match(r"(\d\d)\D", value) for value in times.column.present]

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from chronos_assets.calendar.month_names import NUMBER_OF_MONTH
 from chronos_assets.params.columns import TARGET_NAMES, Column, best_known, has_word
 from chronos_assets.params.spread_timestamps import (
     FISCAL,
-    NUMBER_OF_MONTH,
     QUARTER,
     Spread,
     is_date,

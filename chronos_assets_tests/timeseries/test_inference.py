@@ -5,6 +5,7 @@ import datetime as dt
 import gzip
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -661,6 +662,7 @@ PATTERNS = ["yyyy-MM-dd HH:mm:ss", "yyyy-MM-dd", "yyyy/MM/dd", "dd/MM/yyyy", "MM
 PATTERNS += ["dd/MM/yyyy HH:mm", "MM/dd/yyyy HH:mm", "M/d/yyyy H:mm", "M/d/yyyy h:mm a", "yyyy-MM-dd'T'HH:mm:ss"]
 PATTERNS += ["yyyy-MM-dd HH:mm:ss.SSS", "yyyy-MM-dd'T'HH:mm:ssXXX", "dd MMM yyyy", "dd-MMM-yyyy", "M/d/yy", "dd.MM.yy"]
 PATTERNS += ["yyyyMMdd", "yyyy-M-d", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy"]
+PATTERNS += ["yyyyMMdd'T'HHmmss", "yyyyMMdd'T'HHmmssXXX", "epoch seconds", "epoch milliseconds", "YYYY-'W'ww-e"]
 PATTERNS += ["ddMMMyyyy:HH:mm:ss", "yyyy-MM-dd HH:mm:ss XXX", "d/M/yyyy, h:mm:ss a", "MM/dd/yyyy, HH:mm:ss"]
 
 
@@ -676,6 +678,8 @@ def test_patterns_of_timestamps(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "name"),
     [
+        *((pattern, "3M") for pattern in ("yyyyQQQ", "yyyy-QQQ", "yyyy QQQ", "QQQ yyyy")),
+        *((pattern, "W") for pattern in ("YYYY-'W'ww", "YYYY'W'ww", "'KW' w YYYY", "'KW'ww/YYYY")),
         *((pattern, "M") for pattern in ("yyyy-MM", "yyyy/MM", "MM/yyyy", "MMM yyyy", "MMMM yyyy", "MMM-yy", "yyyyMM")),
         ("yyyy", "Y"),
     ],
@@ -684,6 +688,46 @@ def test_patterns_without_days(pattern: str, name: str) -> None:
     times = Grid(Frequency.parse(name)).range(np.datetime64("1990-01-01"), 30)
     params = with_times(format_timestamps(times, pattern))
     assert (params.timestamp_format, str(params.frequency)) == (pattern, name)
+
+
+GERMAN = ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "note"),
+    [
+        ("ts", lambda day: f"{86_400 * (day - dt.date(1970, 1, 1)).days}", "ts counts seconds since 1970-01-01 in UTC"),
+        ("quarter", lambda day: f"{day.year + day.day}Q{day.month}", "quarter has quarters of the calendar year"),
+        ("week", lambda day: f"{day.year}-W{day.day:02d}", "week has the weeks of ISO 8601, which begin on Monday"),
+        ("tag", lambda day: f"{day.day}. {GERMAN[day.month - 1]}. {day.year}", r"in another language .* \(M..\)"),
+    ],
+)
+def test_what_is_assumed_of_the_form_of_timestamps_is_said(
+    name: str, write: Callable[[dt.date], str], note: str
+) -> None:
+    days = [dt.date(2024, month, day) for month in range(3, 6 if name == "tag" else 4) for day in range(1, 31)]
+    params = infer([name, "sales"], [[write(day), "1.5"] for day in days])
+    assert re.search(note, "\n".join(params.notes))
+
+
+@pytest.mark.parametrize("header", [["date", "quarter", "sales"], ["day", "epoch", "sales"]])
+def test_dates_count_beside_numbers_of_periods_and_seconds(header: list[str]) -> None:
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(200)]
+    other = {
+        "quarter": lambda day: f"{day.year}Q{(day.month + 2) // 3}",
+        "epoch": lambda day: f"{86_400 * (day - dt.date(1970, 1, 1)).days}",
+    }[header[1]]
+    params = infer(header, [[f"{day}", other(day), "1.5"] for day in days])
+    assert (params.timestamp_column, str(params.frequency)) == (header[0], "D")
+
+
+@pytest.mark.parametrize("first", ["2024-03-04", "2024-01-01"])
+def test_iso_weeks_with_years_of_the_calendar_are_refused(first: str) -> None:
+    weeks = [dt.date.fromisoformat(first) + dt.timedelta(weeks=number) for number in range(70)]
+    assert str(infer(["week", "sales"], [[f"{week:%G-W%V}", "1.5"] for week in weeks]).frequency) == "W"
+    for order in (weeks, weeks[::-1]):
+        with pytest.raises(InferenceError, match="weeks of ISO 8601 with years of the calendar"):
+            infer(["week", "sales"], [[f"{week:%Y-W%V}", "1.5"] for week in order])
 
 
 def test_day_and_month_are_distinguished_by_regularity() -> None:

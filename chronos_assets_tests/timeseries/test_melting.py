@@ -216,7 +216,7 @@ NUMBERS = [str(number) for number in range(100)]
         (["year", *(f"W{number}" for number in range(1, 53))], "2024", "whose first days are not said"),
         (["year", "1", "2", "3", "4"], "2024", "perhaps the quarters of a year"),
         (["year", *MONTHS[3:], *MONTHS[:3]], "2024", "seems to begin with another month than January"),
-        (["item", "2023Q1", "2023Q2", "2023Q3", "2023Q4"], "x", "are periods, .* whose dates are not said"),
+        (["item", "2023H1", "2023H2", "2024H1", "2024H2"], "x", "are periods, .* whose dates are not said"),
         (["item", *(f"d_{number}" for number in range(1, 40))], "x", "are periods, .* whose dates are not said"),
         (["fiscal_year", *MONTHS], "2024", "seems to begin with another month than January"),
     ],

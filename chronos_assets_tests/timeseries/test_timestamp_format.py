@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_assets.calendar.frequencies import Unit
 from chronos_assets.calendar.timestamp_format import (
     TimestampFormatError,
     Token,
@@ -44,6 +43,10 @@ EXAMPLES = [
     ("yyyy-DDD", "%Y-%j", "2014-002", "2014-01-02T00:00"),
     ("yyyy/MM", "%Y/%m", "2014/01", "2014-01-01T00:00"),
     ("yyyy", "%Y", "2014", "2014-01-01T00:00"),
+    ("QQQ yyyy", "%m %Y", "Q1 2014", "2014-01-01T00:00"),
+    ("YYYY-'W'ww", "%G-W%V-%u", "2014-W01", "2013-12-30T00:00"),
+    ("YYYY'W'wwe", "%GW%V%u", "2014W014", "2014-01-02T00:00"),
+    ("yyyyMMdd'T'HHmm", "%Y%m%dT%H%M", "20140102T1304", "2014-01-02T13:04"),
     ("'it''s' yyyy'%'", "it's %Y%%", "it's 2014%", "2014-01-01T00:00"),
 ]
 MOMENT = np.array(["2014-01-02T13:04:05.120"], dtype="datetime64[us]")
@@ -81,11 +84,44 @@ def test_timestamps_are_written_and_read_by_the_pattern(pattern: str, directives
         ("yyyy-MM-dd", ""),
         ("yyyy-MM-dd", "null"),
         ("yyyy-MM-dd hh:mm a", "2014-01-02 13:00 PM"),
+        ("yyyy-QQQ", "2014-Q5"),
+        ("YYYY-'W'ww", "2014-W00"),
+        ("YYYY-'W'ww", "2023-W53"),  # of a year of 52
+        ("d MMM yyyy", "2 Brumaire 2014"),
+        ("EEE, d MMM yyyy", "Do, 2 Jan 2014"),
+        ("epoch seconds", "1e9"),
+        ("epoch seconds", "1388668445120000"),
     ],
 )
 def test_text_that_does_not_match_is_no_timestamp(pattern: str, text: str) -> None:
     assert parse_timestamp(text, pattern) is None
     assert in_duckdb([text], pattern) == [None]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("d. MMMM yyyy", "3. März 2024"),
+        ("dd MMM yyyy", "03 mars 2024"),
+        ("d 'de' MMMM 'de' yyyy", "3 de marzo de 2024"),
+        ("d MMM. yyyy", "3 Mär. 2024"),
+        ("EEE, dd-MMM-yy", "Sun, 03-MRT-24"),
+    ],
+)
+def test_names_of_months_are_read_in_other_languages(pattern: str, text: str) -> None:
+    assert parse_timestamp(text, pattern) == dt.datetime(2024, 3, 3)
+    assert in_duckdb([text], pattern) == [dt.datetime(2024, 3, 3)]
+
+
+@pytest.mark.parametrize(("pattern", "text"), [("epoch seconds", "{}"), ("epoch milliseconds", "{}250")])
+def test_seconds_since_1970_are_moments_of_utc(pattern: str, text: str) -> None:
+    texts = [text.format(1_719_835_200), text.format(-86_400), f"{text.format(1_719_835_200)}.0"]
+    for zone, hours in ((None, 0), ("Europe/Berlin", 2)):
+        moments = [parse_timestamp(each, pattern, zone) for each in texts]
+        assert moments[0] == moments[2] == dt.datetime(2024, 7, 1, 12 + hours, microsecond=250_000 * ("250" in text))
+        assert in_duckdb(texts, pattern, zone) == moments
+        assert format_timestamps(np.array(moments[:1], "datetime64[us]"), pattern, zone) == texts[:1]
+    assert has_offset(pattern)
 
 
 OFFSETS = ["2024-07-01T12:00:00Z", "2024-07-01T14:00:00+02:00", "2024-07-01T14:00:00+0200", "2024-07-01T14:00:00+02"]
@@ -140,20 +176,24 @@ def test_tokens_join_neighbouring_literals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "unit"),
+    ("pattern", "frequency"),
     [
-        ("yyyy", Unit.YEAR),
-        ("yyyy-MM", Unit.MONTH),
-        ("yyyy-MM-dd", Unit.DAY),
-        ("yyyy-DDD", Unit.DAY),
-        ("yyyy-MM-dd HH", Unit.HOUR),
-        ("yyyy-MM-dd hh a", Unit.HOUR),
-        ("yyyy-MM-dd HH:mm", Unit.MINUTE),
-        ("yyyy-MM-dd HH:mm:ss", Unit.MINUTE),
+        ("yyyy", "Y"),
+        ("yyyyQQQ", "3M"),
+        ("yyyy-MM", "M"),
+        ("YYYY-'W'ww", "W"),
+        ("YYYY-'W'ww-e", "D"),
+        ("yyyy-MM-dd", "D"),
+        ("yyyy-DDD", "D"),
+        ("yyyy-MM-dd HH", "H"),
+        ("yyyy-MM-dd hh a", "H"),
+        ("yyyy-MM-dd HH:mm", "1min"),
+        ("yyyy-MM-dd HH:mm:ss", "1min"),
+        ("epoch seconds", "1min"),
     ],
 )
-def test_resolution_is_the_finest_unit_the_pattern_tells_apart(pattern: str, unit: Unit) -> None:
-    assert resolution(pattern) is unit
+def test_resolution_is_the_finest_period_the_pattern_tells_apart(pattern: str, frequency: str) -> None:
+    assert str(resolution(pattern)) == frequency
 
 
 def test_only_x_and_z_are_offsets() -> None:
@@ -167,7 +207,10 @@ def test_only_x_and_z_are_offsets() -> None:
     [
         ("yyyy-mm-dd", "the day .d. but not the month"),
         ("yyyy-MM-dd HH:MM:ss", "the month .M. twice"),
-        ("YYYY-MM-DD", "'YYYY' .* has no meaning"),
+        ("YYYY-MM-DD", "letters of weeks .* write yyyy-MM-dd for dates"),
+        ("yyyy-'W'ww", "letters of weeks"),
+        ("yyyy-Q", "write 'QQQ'"),
+        ("yyyy-MM QQQ", "the quarter .Q. beside parts of it"),
         ("yyyy-MM-dd hours", "has no meaning"),
         ("MM-dd HH:mm", "no year"),
         ("", "no year"),

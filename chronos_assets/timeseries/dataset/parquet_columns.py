@@ -8,6 +8,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from chronos_assets.calendar.timestamp_format import EPOCHS
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.casting import CastValue
 from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
@@ -71,8 +72,8 @@ def check_types(key: str, types: dict[str, str], schema: TrainSchema, params: Fo
         if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION", "BLOB")):
             raise FileProblem(key, f"the column {name!r} is of type {kind}", "store text, numbers or timestamps")
     when = "DATE" if schema.timestamp is None else types[schema.timestamp]
-    digits = when in INTEGERS and params.timestamp_format.isalpha()  # 20240131 by yyyyMMdd
-    if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP") and not digits:
+    digits = params.timestamp_format in EPOCHS or params.timestamp_format.isalpha()  # 20240131 by yyyyMMdd
+    if when not in {"VARCHAR", "DATE"} and not when.startswith("TIMESTAMP") and not (digits and when in INTEGERS):
         raise FileProblem(key, f"the timestamps in {schema.timestamp!r} are of type {when}", "store timestamps or text")
     target = "DOUBLE" if schema.target is None else types[schema.target]
     if target.startswith(_NOT_NUMBERS):
