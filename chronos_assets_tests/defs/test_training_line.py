@@ -29,8 +29,8 @@ TUNED = "models/Shop-0123456789ab"  # named as a search names them
 TRAINING = {
     "ValidationWindows": 1,
     "TestWindows": 1,
-    "Hyperparameters": {"max_steps": 40, "batch_size": 8, "threads": 1},
-    "Ranges": {"learning_rate": {"Type": "Continuous", "Min": 1e-3, "Max": 1e-2, "Scale": "log"}},
+    "Hyperparameters": {"max_steps": 12, "batch_size": 8, "threads": 1},
+    "Ranges": {"learning_rate": {"Type": "Continuous", "Min": 1e-2, "Max": 3e-2, "Scale": "log"}},
     "Synthetic": {"Train": 4, "Validation": 2, "Test": 2, "Length": 128},
 }
 
@@ -100,7 +100,7 @@ def test_from_data_to_a_served_version_and_back(line: Line, monkeypatch: pytest.
     # Every trial is in the table, the best one marked, its checkpoint alone in the folder.
     trials = line.table("tuned_checkpoints", "trials")
     assert [row["trial"] for row in trials] == [0, 1]
-    assert all(row["steps"] == 40 and row["validation_wql"] > 0 for row in trials if row["state"] == "Completed")
+    assert all(row["steps"] == 12 and row["validation_wql"] > 0 for row in trials if row["state"] == "Completed")
     best = min((row for row in trials if row["state"] == "Completed"), key=lambda row: row["validation_wql"])
     assert [row["trial"] for row in trials if row["best"]] == [best["trial"]]
     tuned = read_tuned(line.group)
