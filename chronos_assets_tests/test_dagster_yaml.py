@@ -17,9 +17,17 @@ import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from chronos_assets.definitions import build_definitions
-from chronos_assets.defs.instance import CONFIG, WORKSPACE, InstanceError, begin_daemon_here, open_instance
+from chronos_assets.defs.instance import (
+    CONFIG,
+    WORKSPACE,
+    InstanceError,
+    begin_daemon_here,
+    open_instance,
+    storage_trouble,
+)
 from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, kept
 from chronos_assets.defs.old_runs import LOG_DAYS, remove_old_logs
 from chronos_assets.settings import Settings
@@ -185,6 +193,26 @@ def test_a_damaged_database_is_refused_with_the_folder_and_what_may_be_done(tmp_
         open_instance(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "no space is left on the disk of the store: free some"),
+        (sqlite3.OperationalError("database is locked"), "wait until that has ended, and run again"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "let this user write there"),
+        (ConnectionError("port 5432 failed: Connection refused\n\tIs it running?"), "start its database, or correct"),
+        (None, ""),
+    ],
+)
+def test_a_storage_that_is_whole_is_not_given_up(error: Exception | None, said: str) -> None:
+    retried = RuntimeError("too many retries")  # as dagster-postgres says it
+    retried.__cause__ = OperationalError("SELECT 1", {}, error) if error is not None else None
+    trouble = storage_trouble(retried, Path("/home"))
+    assert said in trouble
+    assert bool(trouble) == bool(said)
+    assert "move the folder away" not in trouble
+    assert "\n" not in trouble
 
 
 def test_engines_are_kept_and_a_store_that_replaces_another_in_its_folder_is_its_own(tmp_path: Path) -> None:

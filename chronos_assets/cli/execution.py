@@ -47,14 +47,14 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
     """The session of a block that launches runs; what jobs and libraries write goes to a log file in `home`.
 
     Raises:
-        UsageError: a run failed; the message is its reason, and the log has the whole of it.
+        UsageError: a run failed, or Dagster's storage did; the message is its reason, and the log has the whole of it.
     """
     from chronos_assets.cli.interrupts import Interrupts
     from chronos_assets.cli.live import view
     from chronos_assets.definitions import group_definitions
     from chronos_assets.defs.console import line_handler, messages_to
     from chronos_assets.defs.dead_runs import end_dead_runs
-    from chronos_assets.defs.instance import open_instance
+    from chronos_assets.defs.instance import open_instance, storage_trouble
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.warm_workers import warm_workers
 
@@ -77,6 +77,10 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
         except ChronosAssetsError as error:
             print(error, file=sys.stderr)  # into the log
             raise UsageError(str(error), log) from error
+        except Exception as error:
+            if trouble := storage_trouble(error, home):
+                raise UsageError(trouble, log) from error
+            raise
 
 
 def _end(shown: View, status: int) -> NoReturn:

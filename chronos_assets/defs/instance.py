@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sqlite3
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from sqlalchemy.exc import DatabaseError
 from chronos_assets.defs.instance_engines import close_connections, keep_engines
 from chronos_assets.defs.old_runs import remove_old_logs
 from chronos_assets.defs.step_output import show_by_threads
-from chronos_assets.errors import ChronosAssetsError
+from chronos_assets.errors import ChronosAssetsError, disk_trouble
 from chronos_assets.platforms.file_locks import locked_file
 
 CONFIG = Path(__file__).parent / "dagster.yaml"
@@ -42,7 +43,7 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
             runs are removed. In a folder of the user's (`DAGSTER_HOME`) only a missing dagster.yaml is written.
 
     Raises:
-        InstanceError: its databases are damaged, full or locked.
+        InstanceError: its databases are damaged, full, locked or out of reach.
     """
     read_migrations_once()
     keep_engines()
@@ -63,12 +64,41 @@ def open_instance(home: Path, *, owned: bool = True) -> dg.DagsterInstance:
             instance.get_run_records(limit=1)
             instance.all_asset_keys()
             _ = instance.schedule_storage
-        except DatabaseError as error:
-            raise InstanceError(
-                f"{home}: Dagster's storage can't be read ({error.orig}): move the folder away (the history of runs is lost, "
-                "forecasts and models are not), or restore it from a backup"
-            ) from error
+        except Exception as error:
+            if trouble := storage_trouble(error, home):
+                raise InstanceError(trouble) from error
+            raise
     return instance
+
+
+def storage_trouble(error: BaseException, home: Path) -> str:
+    """What is wrong with the storage of the instance in `home`, and how to fix it; empty where the error is another's.
+
+    A storage that is full, locked or out of reach is no reason to give it up, as a damaged one is.
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, DatabaseError):
+        found = found.__cause__  # dagster-postgres has an error of its own for a server that stays away
+    if found is None:
+        return ""
+    if trouble := disk_trouble(found):
+        return f"{home}: {trouble}"
+    said = " ".join(str(found.orig).split())
+    if not isinstance(found.orig, sqlite3.Error):
+        return (
+            f"Dagster's storage doesn't answer ({said}): start its database, or correct {home}/dagster.yaml, and run again; "
+            "what is published stays as it was"
+        )
+    if "locked" in said:
+        return (
+            f"{home}: Dagster's storage is in use by another process ({said}): wait until that has ended, and run again"
+        )
+    if "readonly" in said:
+        return f"{home}: Dagster's storage can't be written to ({said}): let this user write there"
+    return (
+        f"{home}: Dagster's storage can't be read ({said}): move the folder away (the history of runs is lost, "
+        "forecasts and models are not), or restore it from a backup"
+    )
 
 
 @cache

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from chronos_assets.defs import measurements
 from chronos_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, slot_holders, this_process
@@ -82,7 +83,8 @@ class Launcher:
             MainJobError: the run failed.
             KeyboardInterrupt: the user wants to stop.
         """
-        own = {PROCESS_TAG: this_process(), **(tags or {})}
+        # Who gave the command is told of a failure: no daemon is to make the run again behind their back.
+        own = {PROCESS_TAG: this_process(), MAX_RETRIES_TAG: "0", **(tags or {})}
         if windows:
             own |= dict(zip(RANGE_TAGS, (windows[0].key, windows[-1].key), strict=True))
         self._wait_for_slots(assets)

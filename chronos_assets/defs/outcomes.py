@@ -118,9 +118,12 @@ def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure:
         return RunFailure(entry.dagster_event.step_key or "", reason, foreseen=refused)
     for kind in (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED):
         for entry in instance.all_logs(run_id, of_type=kind):
-            message = entry.dagster_event.message if entry.dagster_event else None
+            event = entry.dagster_event
+            message = event.message if event else None
             if message and message.startswith(FROM_OUTSIDE):
                 message = _why_from_outside(instance, run_id) or message
+            elif event and kind == dg.DagsterEventType.RUN_FAILURE and (error := event.job_failure_data.error):
+                message = root_message(error)  # of Dagster itself: of its storage, its logs, what it has to load
             return RunFailure("", message or "the run ended early", foreseen=False)
     return RunFailure("", "the run ended without saying why", foreseen=False)
 

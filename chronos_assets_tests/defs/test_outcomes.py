@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
-from dagster._core.events import EngineEventData
+from dagster._core.events import EngineEventData, JobFailureData
 from dagster._utils.error import SerializableErrorInfo
 
 from chronos_assets.defs import sensor_parts
@@ -86,6 +86,21 @@ def test_a_run_whose_process_crashed_says_with_which_status(tmp_path: Path) -> N
         instance.report_engine_event(f"Run execution process for {run.run_id} unexpectedly exited with code 1.", run)
         instance.report_run_failed(run)
         assert "its process ended unexpectedly (exit status 1)" in failure_of(instance, run.run_id).reason
+
+
+def test_a_run_that_dagster_could_not_go_on_with_says_why() -> None:
+    @dg.job
+    def forecasts() -> None:
+        pass
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(forecasts)
+        cause = SerializableErrorInfo("DagsterInvariantViolationError: no such variable DAGSTER_LOGS\n", [], "Error")
+        error = SerializableErrorInfo("DagsterConfigError: can't open the logs\n", [], "Error", cause)
+        instance.report_run_failed(run, "An exception was thrown during execution.", JobFailureData(error))
+        why = failure_of(instance, run.run_id)
+        assert why.reason == "DagsterInvariantViolationError: no such variable DAGSTER_LOGS"
+        assert not why.foreseen
 
 
 def test_a_sensor_waits_for_dagsters_own_retry_of_its_run_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
