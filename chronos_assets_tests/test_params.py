@@ -556,7 +556,6 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("DatasetGroup__DatasetGroupName", "a\nb", "DatasetGroup.DatasetGroupName", "not a name", "letter"),
         wrong("DatasetGroup__DatasetGroupName", 5, "DatasetGroup.DatasetGroupName", "must be text", "quotes"),
         wrong("DatasetGroup__Domain", "RETIAL", "DatasetGroup.Domain", "not one of", '"RETAIL"?'),
-        wrong("DatasetGroup__Domain", "retail", "DatasetGroup.Domain", "not one of", '"RETAIL"?'),
         wrong("DatasetGroup__Domain", None, "DatasetGroup.Domain", "not one of", "WEB_TRAFFIC"),
         wrong("Datasets__0__Domain", "CUSTOM", "Datasets[0].Domain", "differs from DatasetGroup.Domain", "RETAIL"),
         wrong("Predictor", ..., "Predictor", "required", "ForecastHorizon"),
@@ -564,12 +563,13 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Predictor__ForecastHorizon", 0, "Predictor.ForecastHorizon", "out of range", "from 1 to"),
         wrong("Predictor__ForecastHorizon", -3, "Predictor.ForecastHorizon", "out of range", "from 1 to"),
         wrong("Predictor__ForecastHorizon", HORIZON_LIMIT + 1, "Predictor.ForecastHorizon", "out of range", "from 1"),
-        wrong("Predictor__ForecastHorizon", "72", "Predictor.ForecastHorizon", "whole number", "unquoted"),
+        wrong("Predictor__ForecastHorizon", "7 d", "Predictor.ForecastHorizon", "whole number", "from 1"),
         wrong("Predictor__ForecastHorizon", 7.5, "Predictor.ForecastHorizon", "whole number", "from 1"),
         wrong("Predictor__ForecastHorizon", True, "Predictor.ForecastHorizon", "whole number", "from 1"),
         wrong(FREQUENCY, ..., FREQUENCY_KEY, "required", "1-59min"),
         wrong(FREQUENCY, "60min", FREQUENCY_KEY, "not a frequency", 'write "H"'),
-        wrong(FREQUENCY, "hourly", FREQUENCY_KEY, "not a frequency", "1-59min"),
+        wrong(FREQUENCY, "W-MON", FREQUENCY_KEY, "not a frequency", "weeks begin by TimeAlignmentBoundary"),
+        wrong(FREQUENCY, "fortnightly", FREQUENCY_KEY, "not a frequency", "1-59min"),
         wrong(FREQUENCY, 5, FREQUENCY_KEY, "must be text", "quotes"),
         wrong("Predictor__ForecastFrequency", "W", "Predictor.ForecastFrequency", "contradicts", "keep one"),
         wrong(DIMENSIONS, ["shop"], DIMENSIONS_KEY, "no column shop", "Datasets[0].Schema"),
@@ -610,7 +610,7 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong(f"{SCHEMA}__3__AttributeName", ..., f"{SCHEMA_KEY}[3].AttributeName", "required", "name the column"),
         wrong(f"{SCHEMA}__3__AttributeName", "Demand", f"{SCHEMA_KEY}[3].AttributeName", "given twice", "once"),
         wrong(f"{SCHEMA}__3__AttributeType", "str", f"{SCHEMA_KEY}[3].AttributeType", "not a type", "timestamp"),
-        wrong(f"{SCHEMA}__3__AttributeType", "String", f"{SCHEMA_KEY}[3].AttributeType", "not a type", '"string"?'),
+        wrong(f"{SCHEMA}__3__AttributeType", "Strin", f"{SCHEMA_KEY}[3].AttributeType", "not a type", '"string"?'),
         wrong(f"{SCHEMA}__3__AttributeType", ["a"], f"{SCHEMA_KEY}[3].AttributeType", "not a type", "timestamp"),
         wrong(f"{SCHEMA}__3__AttributeType", ..., f"{SCHEMA_KEY}[3].AttributeType", "required", "timestamp"),
         wrong(f"{SCHEMA}__2", ..., "Datasets[0].Schema", "column demand is missing", "Chronos.Columns"),
@@ -618,10 +618,10 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong(f"{SCHEMA}__2__AttributeType", "string", "Datasets[0].Schema", "type that demand can't have", '"float"'),
         wrong(f"{SCHEMA}__1__AttributeType", "string", "Datasets[0].Schema", "timestamp can't have", '"timestamp"'),
         wrong(f"{SCHEMA}__0__AttributeType", "integer", "Datasets[0].Schema", "item_id can't have", '"string"'),
-        wrong("PerformDelete", "false", "PerformDelete", "true or false", "unquoted"),
+        wrong("PerformDelete", "no", "PerformDelete", "true or false", "unquoted"),
         wrong(BOUNDARY, {"DayOfWeek": "MONDAY"}, BOUNDARY_KEY, "day_of_week does not apply to", "remove"),
         wrong(BOUNDARY, {"Hour": 24}, f"{BOUNDARY_KEY}.Hour", "out of range", "from 0 to 23"),
-        wrong(BOUNDARY, {"Month": "april"}, f"{BOUNDARY_KEY}.Month", "not one of", '"APRIL"?'),
+        wrong(BOUNDARY, {"Month": "apri"}, f"{BOUNDARY_KEY}.Month", "not one of", '"APRIL"?'),
         wrong(BOUNDARY, {"Minute": 3}, f"{BOUNDARY_KEY}.Minute", "unknown", "remove"),
         wrong(OLD, featurization(middlefill="zeros"), f"{FILL_KEY}.middlefill", "not one of", '"zero"?'),
         wrong(OLD, featurization(aggregation="mean"), f"{FILL_KEY}.aggregation", "not one of", "avg"),
@@ -637,13 +637,14 @@ NOT_FINITE = {"middlefill": "value", "middlefill_value": "nan"}
         wrong("Chronos", {"TimeZone": "Europe/Berln"}, "Chronos.TimeZone", "IANA", '"Europe/Berlin"?'),
         wrong("Chronos", {"TimeZone": "../../etc/passwd"}, "Chronos.TimeZone", "IANA", "Europe/Berlin"),
         wrong("Chronos", {"ContextLength": 0}, "Chronos.ContextLength", "out of range", "1 or more"),
-        wrong("Chronos", {"BatchSize": "8"}, "Chronos.BatchSize", "whole number", "unquoted"),
+        wrong("Chronos", {"BatchSize": "8_0"}, "Chronos.BatchSize", "whole number", "1 or more"),
         wrong("Chronos", {"Seed": -1}, "Chronos.Seed", "out of range", "from 0"),
         wrong("Chronos", {"MinObservations": 0}, "Chronos.MinObservations", "out of range", "1 or more"),
         wrong("Chronos", {"NonNegative": "auto"}, "Chronos.NonNegative", "true or false", "unquoted"),
         wrong("Chronos", {"SnapSeconds": 50_000}, "Chronos.SnapSeconds", "next one", "half of a period"),
-        wrong("Chronos", {"MaxDataAge": 0}, "Chronos.MaxDataAge", "above 0", "unquoted"),
-        wrong("Chronos", {"MaxDataAge": "3600"}, "Chronos.MaxDataAge", "above 0", "unquoted"),
+        wrong("Chronos", {"MaxDataAge": 0}, "Chronos.MaxDataAge", "above 0", "a number"),
+        wrong("Chronos", {"MaxDataAge": "1h"}, "Chronos.MaxDataAge", "above 0", "a number"),
+        wrong("Chronos", {"TimeZone": "UTC+1"}, "Chronos.TimeZone", "not an IANA", "a place"),
         wrong("Chronos", {"Anomalies": {"Threshold": 0.5}}, "Chronos.Anomalies.Threshold", "1 or more", "outside"),
         wrong("Chronos", {"Anomalies": {"Treshold": 3}}, "Chronos.Anomalies.Treshold", "unknown", '"Threshold"?'),
         wrong("Chronos", {"Context_Length": 5}, "Chronos.Context_Length", "unknown", '"ContextLength"?'),
@@ -740,16 +741,21 @@ def test_an_error_reads_as_a_list_and_survives_pickling() -> None:
 def test_text_and_bytes_with_and_without_a_byte_order_mark() -> None:
     text = json.dumps(document())
     expected = parse_params(document())
-    for variant in (text, text.encode(), "\ufeff" + text, text.encode("utf-8-sig")):
+    for variant in (text, text.encode(), "\ufeff" + text, text.encode("utf-8-sig"), text.encode("utf-16")):
         assert load_params(variant) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "key", "reason"),
     [
-        ('{\n  "DatasetGroup": {},\n}', "line 3, column 1", "not JSON"),
-        ("", "line 1, column 1", "not JSON"),
-        ("{'a': 1}", "line 1, column 2", "not JSON"),
+        ('{\n  "DatasetGroup": {},\n}', "line 3, column 1", "not JSON: nothing follows the last comma"),
+        (" \n", "line 2, column 1", "the file is empty"),
+        ("{'a': 1}", "line 1, column 2", "not JSON: JSON has straight double quotes only"),
+        ('{"a": “b”}', "line 1, column 7", "straight double quotes"),
+        ('{"a": 1, // all\n"b": 2}', "line 1, column 10", "JSON has no comments"),
+        ('{"a": True}', "line 1, column 7", "Python"),
+        ('{\xa0"a": 1}', "line 1, column 2", "U+00A0"),
+        ("a: 1", "line 1, column 1", "not JSON: Expecting value"),
         (b'{"a": "\xff"}', "byte 7", "not UTF-8"),
         ("[" * 100_000, "(file)", "nested too deeply"),
         ('{"Predictor": {"ForecastHorizon": NaN}}', "(file)", "NaN is not JSON"),
@@ -764,6 +770,27 @@ def test_text_that_is_no_parameter_file_is_refused_with_its_place(text: str | by
     (problem,) = refusal.value.problems
     assert problem.key == key
     assert reason in problem.reason
+
+
+@pytest.mark.parametrize(
+    ("path", "usual", "written"),
+    [
+        ("DatasetGroup__Domain", "RETAIL", "Retail "),
+        ("Datasets__0__DatasetType", "TARGET_TIME_SERIES", "target_time_series"),
+        ("Predictor__ForecastHorizon", 72, "72"),
+        ("Predictor__ForecastHorizon", 72, 72.0),
+        (FREQUENCY, "D", "daily"),
+        (FREQUENCY, "3M", "Quarterly"),
+        (FREQUENCY, "3D", "3 days"),
+        (f"{SCHEMA}__0__AttributeType", "string", "String"),
+        (BOUNDARY, {"Hour": 6}, {"Hour": "6"}),
+        ("PerformDelete", False, "False"),
+        ("Forecast__ForecastTypes", ["0.10", "0.50", "mean"], ["p10", "P50", "Mean"]),
+        ("Chronos", {"MaxDataAge": 3600, "BadRows": "quarantine"}, {"MaxDataAge": "3600", "BadRows": "QUARANTINE"}),
+    ],
+)
+def test_values_are_read_as_people_write_them(path: str, usual: object, written: object) -> None:
+    assert parse_params(document(**{path: written})) == parse_params(document(**{path: usual}))
 
 
 def test_keys_given_twice_are_problems_wherever_they_stand() -> None:

@@ -114,7 +114,7 @@ def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_othe
 @pytest.mark.parametrize(
     ("section", "key", "part"),
     [
-        ({"Strategy": "train"}, "Chronos.Training.Strategy", 'did you mean "TRAIN"'),
+        ({"Strategy": "trainn"}, "Chronos.Training.Strategy", 'did you mean "TRAIN"'),
         ({"MaxAge": 0}, "Chronos.Training.MaxAge", "above 0"),
         ({"DriftFactor": 0.5}, "Chronos.Training.DriftFactor", "1 or more"),
         ({"BaseModels": []}, "Chronos.Training.BaseModels", "list of models"),

@@ -131,8 +131,20 @@ _ALIASES: dict[str, tuple[int, Unit]] = {
     "YE": (1, Unit.YEAR),
     "YS": (1, Unit.YEAR),
 }
+# Words for them, in any case.
+_ALIAS_WORDS: dict[str, tuple[int, Unit]] = {
+    **{f"{word}{ending}": (1, unit) for unit, word in _WORDS.items() for ending in ("", "s")},
+    **{f"{word}ly": (1, unit) for unit, word in _WORDS.items() if unit is not Unit.DAY},
+    "mins": (1, Unit.MINUTE),
+    "hr": (1, Unit.HOUR),
+    "daily": (1, Unit.DAY),
+    "quarter": (3, Unit.MONTH),
+    "quarterly": (3, Unit.MONTH),
+    "annual": (1, Unit.YEAR),
+    "annually": (1, Unit.YEAR),
+}
 
-_PATTERN = re.compile(r"([0-9]{0,6})([A-Za-z]+)")
+_PATTERN = re.compile(r"([0-9]{0,6}) ?([A-Za-z]+)")
 
 VALID_FREQUENCIES = "Y, M, W, D, H, 1min, or a multiple: 1-11M, 1-4W, 1-6D, 1-23H, 1-59min"
 
@@ -162,9 +174,11 @@ class Frequency:
             ValueError: for anything else, saying what is valid.
         """
         match = _PATTERN.fullmatch(text.strip())
-        alias = _ALIASES.get(match[2]) if match else None
+        alias = (_ALIASES.get(match[2]) or _ALIAS_WORDS.get(match[2].casefold())) if match else None
         if match is None or alias is None:
             hint = "write min for minutes, M for months; " if match and match[2] == "m" else ""
+            if re.fullmatch(r"\d?W-[A-Z]{3}", text.strip()):  # of pandas
+                hint = "write W, and say on which day weeks begin by TimeAlignmentBoundary; "
             raise ValueError(f"{text!r} is not a frequency; {hint}use {VALID_FREQUENCIES}")
         factor, unit = alias
         return cls(factor * int(match[1] or 1), unit)

@@ -183,6 +183,10 @@ def _letter_token(letter: str, text: str, pattern: str) -> Token:
     if len(text) > _LONGEST[letter]:
         hint = "; timestamps are kept to the microsecond" if letter == "S" else ""
         raise TimestampFormatError(f"{text!r} in {pattern!r} is too long: at most {letter * _LONGEST[letter]!r}{hint}")
+    if re.search("%[A-Za-z]", pattern):
+        raise TimestampFormatError(
+            f"{pattern!r} has the letters of strptime; write yyyy-MM-dd HH:mm:ss for %Y-%m-%d %H:%M:%S"
+        )
     if letter in _ONLY and len(text) < _LONGEST[letter]:
         raise TimestampFormatError(f"{text!r} in {pattern!r} has no meaning; write {letter * _LONGEST[letter]!r}")
     if letter == "y" and len(text) == 3:

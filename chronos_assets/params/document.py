@@ -55,7 +55,7 @@ class _Object(dict[str, Any]):
 
 
 def load_document(text: str | bytes) -> Any:
-    """The JSON value of a text (UTF-8, with or without a byte order mark).
+    """The JSON value of a text (UTF-8, or UTF-16 with a byte order mark).
 
     Objects remember keys given twice, for `Findings.report_duplicates`.
 
@@ -63,13 +63,14 @@ def load_document(text: str | bytes) -> Any:
         DocumentError: with line and column.
     """
     try:
-        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
+        encoding = "utf-16" if text[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        decoded = text.decode(encoding) if isinstance(text, bytes) else text.removeprefix("\ufeff")
         return json.loads(decoded, object_pairs_hook=_Object, parse_constant=_refuse_constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         lines = error.doc.splitlines()
         line = lines[error.lineno - 1].strip() if error.lineno <= len(lines) else ""
         where = f"line {error.lineno}, column {error.colno}"
-        problem = Problem(where, shown(line) if line else None, f"this is not JSON: {error.msg}", "fix it there")
+        problem = Problem(where, shown(line) if line else None, *_not_json(error))
         raise DocumentError(problem) from error
     except UnicodeDecodeError as error:
         problem = Problem(f"byte {error.start}", None, "the file is not UTF-8 text", "save it as UTF-8")
@@ -79,6 +80,23 @@ def load_document(text: str | bytes) -> Any:
         raise DocumentError(problem) from error
     except ValueError as error:  # from the two functions below
         raise DocumentError(Problem("(file)", None, str(error), "write a plain number")) from error
+
+
+def _not_json(error: json.JSONDecodeError) -> tuple[str, str]:
+    """What is wrong with a text that is no JSON, and how to fix it."""
+    before, after = error.doc[: error.pos].rstrip(), error.doc[error.pos :].lstrip()
+    if not error.doc.strip():
+        return "the file is empty", "write a JSON object between { and }, or remove the file"
+    for start, reason, fix in (
+        (("#", "//", "/*"), "JSON has no comments", "remove it"),
+        (("'", "\u201c", "\u201d", "\u201e", "\u2018"), "JSON has straight double quotes only", 'write "'),
+        (("True", "False", "None"), "this is Python and no JSON", "write true, false or null"),
+        (("]", "}"), "nothing follows the last comma", "remove the comma") if before.endswith(",") else ((), "", ""),
+        (("\u00a0",), "a blank here is one that JSON doesn't know (U+00A0)", "write a plain blank"),
+    ):
+        if error.doc[error.pos :].startswith(start) or after.startswith(start):
+            return f"this is not JSON: {reason}", fix
+    return f"this is not JSON: {error.msg}", "fix it there"
 
 
 def _integer(digits: str) -> int:
@@ -104,6 +122,12 @@ def _join(path: str, name: str) -> str:
     """The path of a key below another; a name that is not a plain word is quoted, and cut like a value."""
     step = name if name.isidentifier() and len(name) <= 63 else shown(name)
     return f"{path}.{step}" if path else step
+
+
+def same_word(value: Any, choices: Sequence[str]) -> str | None:
+    """The one of `choices` that a value is, in capitals or small letters and with blanks around it; else None."""
+    word = value.strip().casefold() if isinstance(value, str) else None
+    return next((choice for choice in choices if choice.casefold() == word), None)
 
 
 def nearest(value: Any, choices: Sequence[str]) -> str:
@@ -214,35 +238,39 @@ class Section:
         return value.strip()
 
     def truth(self, name: str) -> bool | None:
-        """True or false."""
+        """True or false, which may be quoted."""
         value = self.take(name)
         if value is MISSING:
             return None
+        if isinstance(value, str):
+            value = {"true": True, "false": False}.get(value.strip().casefold(), value)
         if not isinstance(value, bool):
             self.wrong(name, "this must be true or false", "write true or false, unquoted")
             return None
         return value
 
     def integer(self, name: str, *, low: int, high: int | None = None, required: str | None = None) -> int | None:
-        """A whole number from `low` to `high`."""
+        """A whole number from `low` to `high`, which may be quoted."""
         value = self.take(name, required=required)
         if value is MISSING:
             return None
         limits = f"a number of {low} or more" if high is None else f"a number from {low} to {high}"
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.wrong(name, "this must be a whole number", f"write {limits}, unquoted")
+        number = finite_number(value)
+        if number is None or number != round(number):
+            self.wrong(name, "this must be a whole number", f"write {limits}")
             return None
+        value = value if isinstance(value, int) else round(number)
         if value < low or (high is not None and value > high):
             self.wrong(name, "this is out of range", f"write {limits}")
             return None
         return value
 
     def number(self, name: str, fits: Callable[[float], bool], reason: str, fix: str) -> float | None:
-        """A finite number that fits; `reason` says which ones do."""
+        """A finite number that fits, which may be quoted; `reason` says which ones do."""
         value = self.take(name)
         if value is MISSING:
             return None
-        number = None if isinstance(value, str) else finite_number(value)
+        number = finite_number(value)
         if number is None or not fits(number):
             self.wrong(name, reason, fix)
             return None
@@ -250,20 +278,18 @@ class Section:
 
     def positive(self, name: str) -> float | None:
         """A number above zero."""
-        return self.number(
-            name, lambda number: number > 0, "this must be a number above 0", "write such a number, unquoted"
-        )
+        return self.number(name, lambda number: number > 0, "this must be a number above 0", "write such a number")
 
     def choice(self, name: str, choices: Sequence[str], *, required: bool = False) -> str | None:
-        """One of `choices`, exactly as written there."""
+        """One of `choices`, in capitals or small letters."""
         listed = f"write one of {', '.join(choices)}"
         value = self.take(name, required=listed if required else None)
         if value is MISSING:
             return None
-        if not isinstance(value, str) or value not in choices:
+        found = same_word(value, choices)
+        if found is None:
             self.wrong(name, "this is not one of the values it can have", nearest(value, choices) or listed)
-            return None
-        return value
+        return found
 
     def section(self, name: str, *, required: str | None = None) -> Section | None:
         """The object under a key."""

@@ -6,6 +6,7 @@ them (`forecast`).
 
 from __future__ import annotations
 
+import re
 import zoneinfo
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -29,7 +30,8 @@ ANOMALY_THRESHOLD = 2.0
 def _read_time_zone(chronos: Section, key: str) -> str | None:
     name = chronos.text(key)
     if name is not None and name not in _time_zones():
-        fix = nearest(name, sorted(_time_zones())) or 'write for example "Europe/Berlin"'
+        place = 'write a place whose clock it is, for example "Europe/Berlin"'
+        fix = place if re.search(r"[+-]\d", name) else nearest(name, sorted(_time_zones())) or place
         chronos.wrong(key, "this is not an IANA time zone", fix)
     return name
 

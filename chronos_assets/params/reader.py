@@ -44,6 +44,7 @@ from chronos_assets.params.document import (
     finite_number,
     load_document,
     nearest,
+    same_word,
 )
 from chronos_assets.params.exports import read_backtest, type_column
 from chronos_assets.params.filling_sections import read_filling
@@ -366,7 +367,7 @@ def _types(value: Any, key: str, findings: Findings) -> tuple[tuple[float, ...],
     chosen: list[float | str] = []
     good = True
     for index, item in enumerate(items):
-        kind = "mean" if item == "mean" else _level(item)
+        kind = same_word(item, ["mean"]) or _level(item)
         if kind is None:
             findings.problem(f"{key}[{index}]", item, "this is not a forecast type", _level_fix(item))
         elif kind in chosen:
@@ -380,7 +381,9 @@ def _types(value: Any, key: str, findings: Findings) -> tuple[tuple[float, ...],
 
 
 def _level(item: Any) -> float | None:
-    """A quantile level in hundredths from 0.01 to 0.99, given as text (".5", "0.50") or a number, else None."""
+    """A quantile level in hundredths from 0.01 to 0.99, given as text (".5", "0.50", "p50") or a number, else None."""
+    if isinstance(item, str) and (column := re.fullmatch(r"[pP]([1-9][0-9]?)", item.strip())):
+        return int(column[1]) / 100  # as forecast.csv calls it
     number = finite_number(item)
     if number is None or (isinstance(item, str) and not re.fullmatch(r"0?\.[0-9]+", item.strip())):
         return None
@@ -475,8 +478,8 @@ def _attribute_type(section: Section, name: str) -> AttributeType | None:
     if kind == "geolocation":
         section.findings.note(f'{section.key(name)} = "geolocation" is read as a string: weather is not used.')
         return "string"
-    if kind in _ATTRIBUTE_TYPES:
-        return cast(AttributeType, kind)
+    if (known := same_word(kind, _ATTRIBUTE_TYPES)) is not None:
+        return cast(AttributeType, known)
     fix = nearest(kind, _ATTRIBUTE_TYPES) or f"write one of {', '.join(_ATTRIBUTE_TYPES)}"
     section.wrong(name, "this is not a type of column", fix)
     return None

@@ -88,7 +88,7 @@ def test_pandas_names_are_read_as_the_services(name: str, aliases: list[str]) ->
         ("5W", "from 1 to 4"),
         ("2Y", "from 1 to 1"),
         ("5m", "min for minutes"),
-        ("hourly", "1-59min"),
+        ("fortnightly", "1-59min"),
         ("", "1-59min"),
         ("-1H", "1-59min"),
         ("1.5H", "1-59min"),
