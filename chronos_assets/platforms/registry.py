@@ -275,19 +275,20 @@ def approve(registry: Registry, group: str, version: int, *, by: str, reason: st
     if chosen is None or chosen.status != "Approved":
         chosen = registry.set_status(group, version, "Approved", reason=reason or f"approved by {by}", by=by)
     # From the oldest on: until the last of them is rejected the version in use stays the same.
-    rejected = tuple(
-        registry.set_status(
-            group,
-            item.version,
-            "Rejected",
-            reason=f"superseded by the approval of {chosen.name}" + (f": {reason}" if reason else ""),
-            by=by,
-            expected="Approved",
-        )
-        for item in there
-        if item.version > version and item.status == "Approved"
-    )
+    why = f"superseded by the approval of {chosen.name}" + (f": {reason}" if reason else "")
+    newer = [item.version for item in there if item.version > version and item.status == "Approved"]
+    rejected = tuple(item for number in newer if (item := _superseded(registry, group, number, why, by)) is not None)
     return StatusChange(before, approved_version(registry.versions(group)), rejected)
+
+
+def _superseded(registry: Registry, group: str, version: int, reason: str, by: str) -> PackageVersion | None:
+    """An approved version that is rejected for an older one; None where somebody else has just done so."""
+    try:
+        return registry.set_status(group, version, "Rejected", reason=reason, by=by, expected="Approved")
+    except RegistryError:
+        if any(item.version == version and item.status == "Approved" for item in registry.versions(group)):
+            raise
+        return None
 
 
 def reject(registry: Registry, group: str, version: int, *, by: str, reason: str = "") -> StatusChange:

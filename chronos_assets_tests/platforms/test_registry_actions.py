@@ -145,6 +145,28 @@ def test_two_that_roll_back_at_once_go_back_one_version(registry):
     assert letters(made) == "AR"
 
 
+@pytest.mark.parametrize(
+    "other", [roll_back, lambda *args, by: approve(*args, 1, by=by)], ids=["rolls back", "approves"]
+)
+def test_an_approval_is_not_in_the_way_of_who_rejects_the_newer_version_at_once(registry, other):
+    made = registry("AA")
+
+    class Overtaken:
+        """Someone else decides between looking and rejecting."""
+
+        def versions(self, group):
+            return made.versions(group)
+
+        def set_status(self, *args, **kwargs):
+            if letters(made) == "AA":
+                other(made, "retail", by="bob")
+            return made.set_status(*args, **kwargs)
+
+    change = approve(Overtaken(), "retail", 1, by="ann")
+    assert (number(change.before), number(change.after), change.rejected) == (2, 1, ())
+    assert letters(made) == "AR"
+
+
 def test_what_is_not_there_can_not_be_approved_or_rejected(registry):
     made = registry("A")
     for action in (approve, reject):
