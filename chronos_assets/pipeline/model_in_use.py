@@ -117,7 +117,7 @@ def _zero_shot(group: Group, versions: Sequence[PackageVersion]) -> ModelInUse:
     base = group.settings.base_model
     approved = approved_version(versions)
     if approved is not None:
-        note = f"zero-shot: the checkpoint of {approved.name} was deleted after publishing"
+        note = f"zero-shot: the checkpoint of {approved.name} was deleted"
     elif versions:
         note = f"zero-shot: no version is approved, {versions[-1].name} is {versions[-1].status}"
     else:

@@ -101,7 +101,7 @@ def training_due(
     if newest.data_version == data_version:
         return False, f"{newest.name} ({newest.status}) was trained on the data that are there"
     if lost:
-        return True, f"the data changed, and the checkpoint of {newest.name} was deleted after publishing"
+        return True, f"the data changed, and the checkpoint of {newest.name} was deleted"
     age = now - newest.created
     if age > timedelta(seconds=training.max_age):
         return True, f"the data changed, and {newest.name} is {_days(age)} old, more than {_limit(training.max_age)}"

@@ -44,7 +44,7 @@ def due(training: TrainingParams | None = None, **changes: Any) -> tuple[bool, s
         ({"newest": version(5 * WEEK, data="new")}, False, "was trained on the data that are there"),
         ({"newest": version(5 * WEEK, data="new", status="Rejected")}, False, "Shop/1 (Rejected)"),
         ({"newest": version(status="Rejected")}, False, "Shop/1 is"),
-        ({"newest": version(), "usable": False}, True, "was deleted after publishing"),
+        ({"newest": version(), "usable": False}, True, "was deleted"),
         ({"newest": version(status="Rejected"), "usable": False}, False, "Shop/1 is"),
         ({"newest": version(data="new"), "usable": False, "deletes": True}, False, "was trained on the data that are"),
         ({"newest": version(data="new"), "usable": False}, True, "the checkpoint of Shop/1 is gone"),
