@@ -9,6 +9,7 @@ where they first appear.
 
 import errno
 import re
+from tempfile import gettempdir
 
 _FULL = re.compile(r"database or disk is full|No space left on device")  # as SQLite and DuckDB say it
 _FREE_SPACE = "free some, and run again; what is published stays as it was"
@@ -28,7 +29,8 @@ def disk_trouble(error: Exception) -> str:
     """What is wrong, and how to fix it, where a disk is full or can't be written to; empty for any other error."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         place = error.filename2 or error.filename
-        word = f"{place}: {error.strerror}" if place else error.strerror
+        # Of a file that is open already the system doesn't say which: it may be in the store or a temporary one.
+        word = f"{place}: {error.strerror}" if place else f"{error.strerror} (in the store, or in {gettempdir()})"
         if error.errno == errno.EROFS:
             return f"{word}: make it writable, or set CHRONOS_STORE to another folder"
         return f"{word}: {_FREE_SPACE}"

@@ -47,6 +47,7 @@ def test_other_errors_keep_their_traceback() -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device (in the store, or in "),
         (OSError(errno.ENOSPC, "No space left on device", "/store/x"), "/store/x: No space left on device: free some"),
         (
             OSError(errno.EROFS, "Read-only file system", "/store/x"),
