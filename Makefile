@@ -31,8 +31,8 @@ run-aws: install ## the main job on AWS, on servers of this machine that run its
 ui: install ## the Dagster UI with sensors on, and the dashboard, on the same store (PORT=3000)
 	@$(BIN)/chronos-assets ui $(DATA_FLAG) --port $(PORT)
 
-test: install ## the whole test suite, in parallel: much of it waits for other processes, hence twice as many workers as cores
-	$(BIN)/pytest -n 4 --dist worksteal
+test: install ## the whole test suite, in parallel: much of it waits for other processes, hence three workers for each of two cores
+	$(BIN)/pytest -n 6 --dist worksteal
 
 test-unit: install ## the quick tests alone: no server, no subprocess, no training
 	$(BIN)/pytest -n 2 -m unit
