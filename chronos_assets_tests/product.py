@@ -21,6 +21,7 @@ from chronos_assets.cli.common import settings_for
 from chronos_assets.cli.copying import copy_data
 from chronos_assets.cli.summary import print_summary
 from chronos_assets.definitions import group_definitions
+from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.pipeline.group import Group
@@ -91,10 +92,8 @@ class Product:
         sys.stdout.writelines(f"{line}\n" for line in copy_data(self.data, group).lines())
         group = replace(group, settings=choose_windows(group, self._env, for_good=False))
         remember_training(group, False)
-        definitions = group_definitions(group)
-        result = run_main_job(
-            group, definitions, self.instance, backtest_windows=backtest, train=False, reopen=self._starting_with_data
-        )
+        launcher = Launcher(group, group_definitions(group), self.instance)
+        result = run_main_job(launcher, backtest_windows=backtest, train=False, reopen=self._starting_with_data)
         print_summary(group, result, self.data)
 
     def _starting_with_data(self, group: Group) -> tuple[Group, dg.Definitions] | None:

@@ -198,7 +198,7 @@ def test_the_store_has_the_paths_that_are_documented_and_no_others(tmp_path: Pat
         line.put("related/prices.csv", prices(5))
         line.put("item_metadata/items.csv", brands())
         line.put("train/late.csv", "\n".join([*hourly_rows(1), "2024-01-02 00:00:00,oops,client_a"]) + "\n")
-        run_main_job(line.group, line.definitions, instance, backtest_windows=1)
+        run_main_job(line.launcher, backtest_windows=1)
     documented = re.findall(r"^(\S+)", _section("operations.md", "The store").split("```")[1], re.MULTILINE)
     # Of training, benchmark, scenarios, explanations and sums, which this run is spared; their own tests look for these.
     spared = (SYNTHETIC_KEY, MODELS_KEY, "packages", BENCHMARK_KEY, "what_if_forecasts", "explanations", "levels")

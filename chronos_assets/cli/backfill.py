@@ -33,16 +33,8 @@ def backfill(
 
     settings = settings_for(data)
     group = open_group(settings)
-    with executing(group, dagster_home(settings)) as session:
-        done = run_backfill(
-            group,
-            session.definitions,
-            session.instance,
-            first,
-            last,
-            note=session.note,
-            check_interrupt=session.check_interrupt,
-        )
+    with executing(group, dagster_home(settings)) as launcher:
+        done = run_backfill(launcher, first, last)
     print(
         f"{len(done.windows):,} windows, {done.windows[0].key} … {done.windows[-1].key}: "
         f"{len(done.made):,} forecast, {len(done.scored):,} scored"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,32 +18,14 @@ from chronos_assets.cli.output import new_log, raw_output_to
 from chronos_assets.errors import ChronosAssetsError
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from chronos_assets.cli.live import View
+    from chronos_assets.defs.launcher import Launcher
     from chronos_assets.pipeline.group import Group
 
 
-@dataclass(frozen=True)
-class Session:
-    """What a command's runs need.
-
-    Attributes:
-        definitions: of the group.
-        instance: the store's.
-        note: shows the user a line.
-        check_interrupt: raises KeyboardInterrupt once the user wants to stop.
-    """
-
-    definitions: dg.Definitions
-    instance: dg.DagsterInstance
-    note: Callable[[str], None]
-    check_interrupt: Callable[[], None]
-
-
 @contextmanager
-def executing(group: Group, home: Path) -> Iterator[Session]:
-    """The session of a block that launches runs; what jobs and libraries write goes to a log file in `home`.
+def executing(group: Group, home: Path) -> Iterator[Launcher]:
+    """What launches the runs of a block; what jobs and libraries write goes to a log file in `home`.
 
     Raises:
         UsageError: a run failed, or Dagster's storage did; the message is its reason, and the log has the whole of it.
@@ -55,6 +36,7 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
     from chronos_assets.defs.console import line_handler, messages_to
     from chronos_assets.defs.dead_runs import end_dead_runs
     from chronos_assets.defs.instance import open_instance, storage_trouble
+    from chronos_assets.defs.launcher import Launcher
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.warm_workers import warm_workers
 
@@ -71,7 +53,7 @@ def executing(group: Group, home: Path) -> Iterator[Session]:
         for run_id in end_dead_runs(instance):
             shown.note(f"run {run_id} had died; marked as failed")
         try:
-            yield Session(group_definitions(group), instance, shown.note, interrupts.check)
+            yield Launcher(group, group_definitions(group), instance, shown.note, interrupts.check)
         except UsageError:
             raise
         except ChronosAssetsError as error:

@@ -53,16 +53,9 @@ def run(
         _write_sample(group)
     group = open_group(choose_windows(group, os.environ, for_good=False))
     remember_training(group, not no_training)
-    with executing(group, home) as session:
+    with executing(group, home) as launcher:
         result = run_main_job(
-            group,
-            session.definitions,
-            session.instance,
-            backtest_windows=backtest_windows,
-            train=not no_training,
-            reopen=_starting_with_its_data,
-            note=session.note,
-            check_interrupt=session.check_interrupt,
+            launcher, backtest_windows=backtest_windows, train=not no_training, reopen=_starting_with_its_data
         )
     if not result.runs:
         print("Nothing new: train files, parameters and model are those of the last run. No work was done.")

@@ -6,7 +6,6 @@ for and which of them are left to make. What a partition means is in `defs.asset
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,33 +39,20 @@ class Backfilled:
     runs: tuple[str, ...]
 
 
-def run_backfill(
-    group: Group,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    first: str,
-    last: str | None,
-    *,
-    note: Callable[[str], None],
-    check_interrupt: Callable[[], None],
-) -> Backfilled:
+def run_backfill(launcher: Launcher, first: str, last: str | None) -> Backfilled:
     """Forecast the windows from `first` to `last` that aren't forecast from today's data and model, and score them.
 
     Args:
-        group: the dataset group.
-        definitions: its definitions.
-        instance: Dagster's, which the UI has, too.
+        launcher: launches the runs.
         first: partition key of the first window, or a moment in it (ISO 8601).
         last: of the last window; None: the one that holds the last observation.
-        note: called with what is waited for.
-        check_interrupt: see `run_main_job`.
 
     Raises:
         ChronosAssetsError: the windows can't be forecast, or a run failed (both `MainJobError`), or can't be started.
-        KeyboardInterrupt: `check_interrupt` raised it.
+        KeyboardInterrupt: the user wants to stop.
     """
-    launcher = Launcher(group, definitions, instance, note, check_interrupt)
-    import_inputs(group, launcher, instance)
+    group, instance = launcher.group, launcher.instance
+    import_inputs(launcher)
     state = GroupState(group)
     windows = _windows(state, first, last)
     stale = stale_forecasts(state, instance, windows)

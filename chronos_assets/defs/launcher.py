@@ -34,17 +34,25 @@ class MainJobError(ChronosAssetsError):
 
 
 class Launcher:
-    """Launches runs of the main job in this process, one after the other, and keeps their ids."""
+    """Launches runs of the main job in this process, one after the other, and keeps their ids.
+
+    Args:
+        group: the dataset group.
+        definitions: its definitions.
+        instance: Dagster's, which the UI has, too.
+        note: called with what is waited for.
+        check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
+    """
 
     def __init__(
         self,
         group: Group,
         definitions: dg.Definitions,
         instance: dg.DagsterInstance,
-        note: Callable[[str], None],
-        check_interrupt: Callable[[], None],
+        note: Callable[[str], None] = logger.info,
+        check_interrupt: Callable[[], None] = lambda: None,
     ) -> None:
-        self._instance = instance
+        self.instance = instance
         self._note = note
         self._check_interrupt = check_interrupt
         self.runs: list[str] = []
@@ -52,7 +60,7 @@ class Launcher:
 
     def use(self, group: Group, definitions: dg.Definitions) -> None:
         """Launch what follows with these definitions, whose windows may begin earlier than before."""
-        self._group = group
+        self.group = group
         self._definitions = definitions
 
     def attempt(self, assets: Sequence[str], *, partition: str | None = None) -> str:
@@ -65,7 +73,7 @@ class Launcher:
 
     def attempt_scenario(self, scenario: str) -> None:
         """Forecast a scenario, which adds its partition; say why it failed, if it did."""
-        self._instance.add_dynamic_partitions(self._group.named("what_if_scenarios"), [scenario])
+        self.instance.add_dynamic_partitions(self.group.named("what_if_scenarios"), [scenario])
         if reason := self.attempt(["what_if_forecasts"], partition=scenario):
             self._note(f"scenario {scenario} has no forecast: {reason}")
 
@@ -90,22 +98,22 @@ class Launcher:
         self._wait_for_slots(assets)
         # Only what runs is resolved; Dagster keeps it.
         name = next(name for name, made, _ in SELECTIONS if set(assets) <= set(made))
-        job = self._definitions.resolve_job_def(self._group.named(name))
+        job = self._definitions.resolve_job_def(self.group.named(name))
         result = job.execute_in_process(
-            instance=self._instance,
+            instance=self.instance,
             run_config={"loggers": {"console": {}}},
-            asset_selection=[self._group.key(name) for name in assets],
+            asset_selection=[self.group.key(name) for name in assets],
             partition_key=partition,
             tags=own,
             raise_on_error=False,
         )
         self.runs.append(result.run_id)
-        record = self._instance.get_run_record_by_id(result.run_id)
+        record = self.instance.get_run_record_by_id(result.run_id)
         if record is None:
             raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
-        notice = notice_of(self._instance, record, self._group, GroupState(self._group).name)
+        notice = notice_of(self.instance, record, self.group, GroupState(self.group).name)
         try:
-            measurements.tell(self._group, logger, notice)
+            measurements.tell(self.group, logger, notice)
         except NoticeError as error:
             logger.warning("%s", error)
         # Dagster takes an interrupt for a step's failure, and forgets one that comes between two steps.
@@ -118,17 +126,17 @@ class Launcher:
 
         Dagster would wait, too, but silently, and deaf to Ctrl-C.
         """
-        keys = [self._definitions.resolve_assets_def(self._group.key(name)) for name in assets]
+        keys = [self._definitions.resolve_assets_def(self.group.key(name)) for name in assets]
         pools = sorted({definition.op.pool for definition in keys if definition.op.pool})
         reported, since = "", 0.0
-        while holders := slot_holders(self._instance, pools):
+        while holders := slot_holders(self.instance, pools):
             self._check_interrupt()
             words = "; ".join(holders)
             if words != reported or time.monotonic() - since > REPEAT_SECONDS:
                 self._note(f"waiting for {words}")
                 reported, since = words, time.monotonic()
             time.sleep(POLL_SECONDS)
-            end_dead_runs(self._instance)
+            end_dead_runs(self.instance)
 
 
 def consecutive(windows: Sequence[Window], group: Group) -> list[list[Window]]:

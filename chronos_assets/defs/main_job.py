@@ -6,7 +6,6 @@ Here: finding out what is left to do, in which order. How a run is launched is i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,8 +28,6 @@ from chronos_assets.pipeline.tables import tables_are_current
 from chronos_assets.pipeline.tuning import tuned_is_current
 from chronos_assets.pipeline.what_if import stale_scenarios
 from chronos_assets.planning.windows import Window, window_for_key
-
-logger = logging.getLogger(__name__)
 
 # Windows between two that are asked for: to forecast so many takes less than a run of Dagster of its own.
 WIDEST_HOLE = 2
@@ -60,47 +57,32 @@ class MainJobResult:
 
 
 def run_main_job(
-    group: Group,
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    *,
-    backtest_windows: int = 7,
-    train: bool = True,
-    reopen: Reopen | None = None,
-    note: Callable[[str], None] = logger.info,
-    check_interrupt: Callable[[], None] = lambda: None,
+    launcher: Launcher, *, backtest_windows: int, train: bool = True, reopen: Reopen | None = None
 ) -> MainJobResult:
     """Import what is new, train a model if one is due, forecast the newest window, serve, score a backtest, refresh tables.
 
     The endpoint comes after the forecast, so that its check has the numbers of the same model to compare with.
 
     Args:
-        group: the dataset group.
-        definitions: its definitions.
-        instance: Dagster's, which the UI has, too.
+        launcher: launches the runs.
         backtest_windows: how many earlier windows to score.
         train: whether a training that is due is run.
         reopen: called after the import: the group whose windows begin where its data do, and its definitions; None if they
             did before.
-        note: called with what is waited for.
-        check_interrupt: called after each run and while waiting; raises KeyboardInterrupt once the user wants to stop.
 
     Raises:
         ChronosAssetsError: a run failed (`MainJobError`), or can't be started.
-        KeyboardInterrupt: `check_interrupt` raised it.
+        KeyboardInterrupt: the user wants to stop.
     """
-    launcher = Launcher(group, definitions, instance, note, check_interrupt)
-    import_inputs(group, launcher, instance)
-    if reopen is not None and (opened := reopen(group)) is not None:
-        group, definitions = opened
-        launcher.use(group, definitions)
-    return _forecast(group, launcher, instance, backtest_windows, train)
+    import_inputs(launcher)
+    if reopen is not None and (opened := reopen(launcher.group)) is not None:
+        launcher.use(*opened)
+    return _forecast(launcher, backtest_windows, train)
 
 
-def _forecast(
-    group: Group, launcher: Launcher, instance: dg.DagsterInstance, backtest_windows: int, train: bool
-) -> MainJobResult:
+def _forecast(launcher: Launcher, backtest_windows: int, train: bool) -> MainJobResult:
     """What follows the import."""
+    group, instance = launcher.group, launcher.instance
     due, reason, failure = False, "not asked for (--no-training)", ""
     state = GroupState(group)
     if train:
@@ -132,11 +114,11 @@ def _forecast(
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)
 
 
-def import_inputs(group: Group, launcher: Launcher, instance: dg.DagsterInstance) -> None:
+def import_inputs(launcher: Launcher) -> None:
     """Import the train files and the covariates that are new."""
     # Twice, since the first import may infer the params.json that declares covariates.
     for _ in range(2):
-        if stale := stale_inputs(GroupState(group), instance):
+        if stale := stale_inputs(GroupState(launcher.group), launcher.instance):
             launcher.run(stale, [])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from chronos_assets.definitions import group_definitions
+from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.outcomes import RANGE_TAGS
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
@@ -69,6 +70,10 @@ class Line:
     def state(self) -> GroupState:
         """What the group says now: read again at each call."""
         return GroupState(self.group)
+
+    @property
+    def launcher(self) -> Launcher:
+        return Launcher(self.group, self.definitions, self.instance)
 
     @property
     def root(self) -> Path:

@@ -67,7 +67,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 
 
 def run(line: Line, backtest: int = 0) -> MainJobResult:
-    return run_main_job(line.group, line.definitions, line.instance, backtest_windows=backtest, train=False)
+    return run_main_job(line.launcher, backtest_windows=backtest, train=False)
 
 
 def shown(line: Line) -> str:

@@ -12,6 +12,7 @@ import pytest
 from chronos_assets.defs.dead_run_sensor import dead_run_sensor
 from chronos_assets.defs.dead_runs import GRACE, PROCESS_TAG, end_dead_runs, slot_holders, tagged_executor, this_process
 from chronos_assets.defs.instance import open_instance
+from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.main_job import run_main_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.settings import Settings
@@ -107,7 +108,7 @@ def test_a_dead_runs_slot_is_taken_by_the_next_run_which_says_what_it_waits_for(
         notes.append(text)
         line.instance.add_run_tags(run, {PROCESS_TAG: GONE})
 
-    result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=0, note=note)
+    result = run_main_job(Launcher(line.group, line.definitions, line.instance, note=note), backtest_windows=0)
     assert result.runs
     assert _status(line, run) == Status.FAILURE
     (told,) = notes
@@ -124,9 +125,7 @@ def test_waiting_ends_when_the_user_wants_it_to(line: Line) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_main_job(
-            line.group, line.definitions, line.instance, backtest_windows=0, note=wanted.append, check_interrupt=check
-        )
+        run_main_job(Launcher(line.group, line.definitions, line.instance, wanted.append, check), backtest_windows=0)
     assert _status(line, run) == Status.STARTED
 
 
@@ -173,7 +172,7 @@ def test_an_interrupt_in_a_training_ends_the_main_job(line: Line, monkeypatch: p
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_main_job(line.group, line.definitions, line.instance, backtest_windows=0, check_interrupt=check)
+        run_main_job(Launcher(line.group, line.definitions, line.instance, check_interrupt=check), backtest_windows=0)
     assert any("model_package" in selection for selection in launched)
     assert not any("forecasts" in selection for selection in launched)
     assert not (line.root / "forecast").exists()

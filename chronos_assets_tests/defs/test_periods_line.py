@@ -56,7 +56,7 @@ def declare(line: Line, frequency: str, horizon: int, *, data: str = "", pattern
 
 
 def run(line: Line) -> None:
-    run_main_job(line.group, line.definitions, line.instance, backtest_windows=0, train=False)
+    run_main_job(line.launcher, backtest_windows=0, train=False)
 
 
 def published(line: Line, kind: str = "p50") -> dict[str, float]:

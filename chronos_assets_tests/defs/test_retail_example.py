@@ -10,7 +10,6 @@ import pytest
 
 from chronos_assets.cli import main
 from chronos_assets.cli.copying import copy_data
-from chronos_assets.defs.launcher import Launcher
 from chronos_assets.defs.main_job import import_inputs
 from chronos_assets.params.reader import load_params
 from chronos_assets_tests.conftest import REPOSITORY
@@ -54,7 +53,7 @@ def test_its_parameters_use_everything_there_is() -> None:
 
 
 def test_all_of_it_is_imported(line: Line, generator: ModuleType) -> None:
-    import_inputs(line.group, Launcher(line.group, line.definitions, line.instance, print, lambda: None), line.instance)
+    import_inputs(line.launcher)
     dataset, related, items = line.state.manifest, line.state.related_manifest, line.state.metadata_manifest
     assert dataset is not None
     assert related is not None

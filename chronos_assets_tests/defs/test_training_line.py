@@ -338,7 +338,7 @@ def test_perform_delete_removes_what_it_made_and_nothing_else(line: Line) -> Non
 
 def test_a_training_that_fails_leaves_the_forecast_and_is_reported(line: Line) -> None:
     put_params(line, Hyperparameters={"max_steps": 2, "learning_rate": 1e30}, Ranges={}, MaxJobs=1)
-    result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=1)
+    result = run_main_job(line.launcher, backtest_windows=1)
     assert "tuned_checkpoints" in result.training_failure
     assert (line.root / "forecast" / "forecast.csv").exists()
     assert [notice["outcome"] for notice in line.notices()].count("failure") == 1
@@ -346,7 +346,7 @@ def test_a_training_that_fails_leaves_the_forecast_and_is_reported(line: Line) -
 
 def test_series_too_short_to_hold_anything_out_are_forecast_zero_shot(line: Line) -> None:
     line.put("train/demand.csv", noisy_rows(3))
-    result = run_main_job(line.group, line.definitions, line.instance, backtest_windows=0)
+    result = run_main_job(line.launcher, backtest_windows=0)
     assert "no model can be trained" in result.training
     assert not result.training_failure
     assert line.metadata("forecasts", "2024-01-03")["model_note"] == "zero-shot: no version has been registered yet"

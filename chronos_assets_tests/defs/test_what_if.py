@@ -575,7 +575,7 @@ def test_a_run_forecasts_what_is_stale(line: Line) -> None:
     assert forecast(line, "cheaper").success
     assert "cheaper" not in stale_scenarios(line.state)
     noted: list[str] = []
-    launcher = Launcher(line.group, line.definitions, line.instance, noted.append, lambda: None)
+    launcher = Launcher(line.group, line.definitions, line.instance, noted.append)
     line.put("what_if/plain.json", json.dumps(CHEAPER))
     launcher.attempt_scenario("plain")
     assert not noted

@@ -69,7 +69,7 @@ class Store:
             group = replace(group, settings=follow_data(group, env))
             return group, group_definitions(group)
 
-        run_main_job(group, line.definitions, instance, backtest_windows=backtest, train=False, reopen=reopen)
+        run_main_job(line.launcher, backtest_windows=backtest, train=False, reopen=reopen)
         return jobs.calls
 
 
