@@ -45,7 +45,7 @@ from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
-from chronos_assets.timeseries.forecast.query import QueryError, query_forecast, render_csv
+from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion, query_forecast, render_csv
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.baselines import Past, choose_baseline
@@ -490,7 +490,7 @@ class TestDailyLife:
         value = 0.1 + 0.2
         band = {"p10": [value], "p50": [1e-9], "p90": [123456789.123]}
         path = write_forecast(tmp_path / "forecast.parquet", make_params(), "2024-01-02", {("-rf *",): band})
-        text = render_csv(query_forecast(path, "-rf *"))
+        text = render_csv(query_forecast(path, SeriesQuestion("-rf *")))
         assert text == f"timestamp,p10,p50,p90\n2024-01-02T00:00:00,{value!r},1e-09,123456789.123"
 
     @pytest.mark.parametrize("asked", ["item 1", "ITEM-1", "item-1 "])
@@ -499,7 +499,7 @@ class TestDailyLife:
         forecasts_by_key = {("item-1",): band, ("other",): band}
         path = write_forecast(tmp_path / "forecast.parquet", make_params(), "2024-01-02", forecasts_by_key)
         with pytest.raises(QueryError, match=r"did you mean 'item-1'"):
-            query_forecast(path, asked)
+            query_forecast(path, SeriesQuestion(asked))
 
 
 def status_of(method: str, path: str, headers: list[tuple[str, str]], content: bytes = b"{}") -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,15 +15,7 @@ from chronos_assets.store_layout import FORECAST_KEY, history_key
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
-
-
-class Question(NamedTuple):
-    """What is asked about an item."""
-
-    item_id: str
-    dimensions: dict[str, str]
-    start: datetime | None
-    end: datetime | None
+    from chronos_assets.timeseries.forecast.query import SeriesQuestion
 
 
 def query(
@@ -45,10 +37,10 @@ def query(
 ) -> None:
     """Print the current forecast of one item, or a past one."""
     from chronos_assets.pipeline.state import GroupState
-    from chronos_assets.timeseries.forecast.query import in_utc, render_csv, render_table
+    from chronos_assets.timeseries.forecast.query import SeriesQuestion, in_utc, render_csv, render_table
 
     group = open_group(settings_for(data))
-    ask = Question(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
+    ask = SeriesQuestion(item_id, _dimensions(dimension or []), _moment("--start", start), _moment("--end", end))
     answer = _past(group, as_of, ask) if as_of is not None else _current(group, ask, data)
     if explain:
         _explain(group, as_of, ask)
@@ -61,7 +53,7 @@ def query(
         print(render_csv(answer) if format == "csv" else render_table(answer))
 
 
-def _explain(group: Group, as_of: str | None, ask: Question) -> None:
+def _explain(group: Group, as_of: str | None, ask: SeriesQuestion) -> None:
     """Print the members that made an item's forecast, and their weights."""
     from chronos_assets.params.predictor import member_in_words
     from chronos_assets.pipeline.cold_starts import cold_starts
@@ -97,16 +89,16 @@ def _explain(group: Group, as_of: str | None, ask: Question) -> None:
                 print(f"  {name:<22}{weight:>7.1%}  {member_in_words(name)}")
 
 
-def _current(group: Group, ask: Question, data: Path | None) -> dict[str, Any]:
+def _current(group: Group, ask: SeriesQuestion, data: Path | None) -> dict[str, Any]:
     try:
-        return group.tables.query(group.store, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
+        return group.tables.query(group.store, ask)
     except FileNotFoundError as error:
         raise UsageError(
             f"no forecast in {group.place(FORECAST_KEY)} yet: run `make run{make_flag(data)}` first"
         ) from error
 
 
-def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:
+def _past(group: Group, key: str, ask: SeriesQuestion) -> dict[str, Any]:
     """The answer of a partition's forecast, from the history."""
     from chronos_assets.planning.windows import window_for_key
     from chronos_assets.timeseries.forecast.query import query_forecast
@@ -121,7 +113,7 @@ def _past(group: Group, key: str, ask: Question) -> dict[str, Any]:
         raise UsageError(
             f"there is no forecast as of {key}: chronos-assets backfill --from {key} --to {key} makes it"
         ) from error
-    return query_forecast(path, ask.item_id, dimensions=ask.dimensions, start=ask.start, end=ask.end)
+    return query_forecast(path, ask)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

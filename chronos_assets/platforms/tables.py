@@ -15,6 +15,7 @@ from chronos_assets.params.forecast import ForecastParams, quantile_name
 from chronos_assets.platforms.store import Store
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers, text_literal
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
+from chronos_assets.timeseries.forecast.query import SeriesQuestion
 
 FIX = "materialize forecast_tables, which builds them again"
 
@@ -87,16 +88,8 @@ class Tables(Protocol):
             TablesError: they can't be read.
         """
 
-    def query(
-        self,
-        store: Store,
-        item_id: str,
-        *,
-        dimensions: Mapping[str, str],
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> dict[str, Any]:
-        """The current forecast of one item, as `timeseries.forecast.query.query_forecast` gives it.
+    def query(self, store: Store, question: SeriesQuestion) -> dict[str, Any]:
+        """The current forecast of one series, as `timeseries.forecast.query.query_forecast` gives it.
 
         Raises:
             FileNotFoundError: no forecast is published.

@@ -220,7 +220,7 @@ def learn_as_of(
         data_version: of the dataset.
         log: called with what was learned, and in how long.
         covariates: what there is beside the dataset; None where there is nothing.
-        anchor: see `backtests.past_windows`.
+        anchor: see `backtest_windows.past_windows`.
     """
     wanted, seasons = reading.zero_shot, reading.grid.frequency.candidate_seasons
     recipe = zero_shot_recipe(reading.horizon, seasons, wanted.max_cost, per_item=wanted.per_item, metric=wanted.metric)
@@ -267,7 +267,7 @@ def windows_as_of(
         reading: what is known of it.
         ordinal: number of the last period that may be read.
         covariates: what there is beside the dataset; None where there is nothing.
-        anchor: see `backtests.past_windows`.
+        anchor: see `backtest_windows.past_windows`.
     """
     past = known_past(
         series, reading.grid, ordinal, reading.filling, reading.horizon, reading.context_length, covariates

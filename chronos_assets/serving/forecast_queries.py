@@ -54,7 +54,7 @@ from chronos_assets.serving.json_requests import load_json
 from chronos_assets.serving.schema import InvocationError
 from chronos_assets.timeseries.forecast.files import FORECAST
 from chronos_assets.timeseries.forecast.lookup import ForecastLookup, UnknownSeriesError
-from chronos_assets.timeseries.forecast.query import QueryError
+from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion
 from chronos_assets.timeseries.forecast.what_if import PARQUET as WHAT_IF
 
 log = logging.getLogger("chronos_assets.endpoint")
@@ -161,17 +161,14 @@ class ForecastQuestion:
     """What a request asks.
 
     Attributes:
-        arn: of the forecast; kind: of its resource.
-        item_id, dimensions: of the series.
-        start, end: both included; None: the whole horizon.
+        arn: of the forecast.
+        kind: of its resource.
+        series: which series, and when.
     """
 
     arn: str
     kind: str
-    item_id: str
-    dimensions: Mapping[str, str]
-    start: datetime | None
-    end: datetime | None
+    series: SeriesQuestion
 
 
 def parse_question(target: str, body: bytes) -> ForecastQuestion:
@@ -208,7 +205,11 @@ def parse_question(target: str, body: bytes) -> ForecastQuestion:
     if item_id is None:
         raise _invalid("Filters has no item_id: give the item's name")
     arn = _text(name, given.get(name), longest)
-    return ForecastQuestion(arn, kind, item_id, filters, _moment("StartDate", given), _moment("EndDate", given))
+    start, end = _moment("StartDate", given), _moment("EndDate", given)
+    try:
+        return ForecastQuestion(arn, kind, SeriesQuestion(item_id, filters, start, end))
+    except QueryError as error:
+        raise _invalid(str(error)) from error
 
 
 def _filters(value: Any) -> dict[str, str]:
@@ -300,7 +301,7 @@ class ForecastQueries:
         place = self._places.of(question.arn, question.kind)
         lookup = await self._lookup(place, question)
         try:
-            return lookup.answer(question.item_id, question.dimensions, question.start, question.end)
+            return lookup.answer(question.series)
         except UnknownSeriesError as error:
             raise QueryFault("ResourceNotFoundException", str(error)) from error
         except QueryError as error:

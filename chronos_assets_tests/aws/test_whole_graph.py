@@ -17,6 +17,7 @@ from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.endpoint_comparison import compare_endpoint
 from chronos_assets.platforms.folder_files import folder_digest
 from chronos_assets.store_layout import DATASET_KEY, history_key
+from chronos_assets.timeseries.forecast.query import SeriesQuestion
 from chronos_assets_tests import forks
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import PARAMS, Line, failure_reason, make_line
@@ -89,7 +90,7 @@ def numbers(line: Line, key: str) -> dict[str, np.ndarray]:
 
 def answered(line: Line, item: str) -> dict[str, list[tuple[str, float]]]:
     """What the tables say of an item's forecast: type -> times and values."""
-    answer = line.group.tables.query(line.group.store, item, dimensions={}, start=None, end=None)
+    answer = line.group.tables.query(line.group.store, SeriesQuestion(item, dimensions={}, start=None, end=None))
     predictions = answer["Forecast"]["Predictions"]
     return {name: [(point["Timestamp"], point["Value"]) for point in points] for name, points in predictions.items()}
 

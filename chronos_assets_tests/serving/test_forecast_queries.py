@@ -22,6 +22,7 @@ from chronos_assets.serving import bodies, forecast_queries
 from chronos_assets.serving.forecast_queries import ForecastPlaces, ForecastQueries, QueryFault, parse_question
 from chronos_assets.serving.forecast_server import ForecastServer, build_forecast_app
 from chronos_assets.timeseries.forecast.lookup import ForecastLookup
+from chronos_assets.timeseries.forecast.query import SeriesQuestion
 from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets_tests.timeseries.builders import make_params, write_forecast
 
@@ -357,5 +358,5 @@ def test_a_damaged_file_is_an_internal_failure_until_it_is_replaced(tmp_path: Pa
 def test_a_question_is_read_into_its_parts() -> None:
     document = question(StartDate="2014-12-01T08:00:00Z", EndDate=None) | {"Filters": {"store": "s", "item_id": "a"}}
     asked = parse_question(QUERY, json.dumps(document).encode())
-    assert (asked.arn, asked.item_id, asked.dimensions) == (ARN, "a", {"store": "s"})
-    assert (asked.start, asked.end) == (datetime(2014, 12, 1, 8), None)
+    assert asked.arn == ARN
+    assert asked.series == SeriesQuestion("a", {"store": "s"}, datetime(2014, 12, 1, 8))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chronos_assets.timeseries.forecast.files import ForecastLayout, skipped_table, write_window
 from chronos_assets.timeseries.forecast.lookup import DamagedForecastError, ForecastLookup, UnknownSeriesError
-from chronos_assets.timeseries.forecast.query import QueryError, query_forecast
+from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion, query_forecast
 from chronos_assets_tests.timeseries.builders import Key, make_params, write_forecast
 
 FIRST = "2014-11-30T22:00"
@@ -30,13 +30,15 @@ def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
     source = forecast_file(tmp_path, {(name,): BAND for name in ("b", "a", "Z", "é", "", "a/../b", "x' OR 1=1")})
     lookup = ForecastLookup(source)
     for item in ("b", "a", "Z", "é", "", "a/../b", "x' OR 1=1"):
-        assert lookup.answer(item) == query_forecast(source, item)
+        assert lookup.answer(SeriesQuestion(item)) == query_forecast(source, SeriesQuestion(item))
     for start, end in (
         (datetime(2014, 11, 30, 23), None),
         (None, datetime(2014, 11, 30, 23)),
         (datetime(2014, 11, 30, 22, 30), datetime(2014, 11, 30, 23, 30)),
     ):
-        assert lookup.answer("a", start=start, end=end) == query_forecast(source, "a", start=start, end=end)
+        assert lookup.answer(SeriesQuestion("a", start=start, end=end)) == query_forecast(
+            source, SeriesQuestion("a", start=start, end=end)
+        )
 
 
 ITEM_IDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
@@ -50,11 +52,11 @@ def test_any_item_is_found_and_no_other_one(
     folder = tmp_path_factory.mktemp("forecast")
     source = forecast_file(folder, {(item,): {"p50": [float(place)]} for place, item in enumerate(items)})
     lookup = ForecastLookup(source)
-    found = [lookup.answer(item)["Forecast"]["Predictions"]["p50"][0]["Value"] for item in items]
+    found = [lookup.answer(SeriesQuestion(item))["Forecast"]["Predictions"]["p50"][0]["Value"] for item in items]
     assert found == list(range(len(items)))
     if other not in items:
         with pytest.raises(UnknownSeriesError, match="there is no forecast of item"):
-            lookup.answer(other)
+            lookup.answer(SeriesQuestion(other))
 
 
 def test_dimensions_choose_among_the_series_of_an_item(tmp_path: Path) -> None:
@@ -63,7 +65,7 @@ def test_dimensions_choose_among_the_series_of_an_item(tmp_path: Path) -> None:
     lookup = ForecastLookup(forecast_file(tmp_path, forecasts, dimensions=("store", "size")))
 
     def value(item: str, **dimensions: str) -> float:
-        return float(lookup.answer(item, dimensions)["Forecast"]["Predictions"]["p50"][0]["Value"])
+        return float(lookup.answer(SeriesQuestion(item, dimensions))["Forecast"]["Predictions"]["p50"][0]["Value"])
 
     assert value("a", store="south") == 1.0
     assert value("a", store="north", size="s") == 0.0
@@ -79,13 +81,13 @@ def test_dimensions_choose_among_the_series_of_an_item(tmp_path: Path) -> None:
 def test_questions_without_an_answer_say_why(tmp_path: Path) -> None:
     lookup = ForecastLookup(forecast_file(tmp_path, {(name,): BAND for name in ("b", "d", "f")}))
     with pytest.raises(UnknownSeriesError, match="no forecast of item 'c'; near it are 'b', 'd', 'f'"):
-        lookup.answer("c")
+        lookup.answer(SeriesQuestion("c"))
     with pytest.raises(
         QueryError, match=r"no forecast in that time; it has one from 2014-11-30 22:00:00 to 2014-12-01"
     ):
-        lookup.answer("b", start=datetime(2015, 1, 1))
+        lookup.answer(SeriesQuestion("b", start=datetime(2015, 1, 1)))
     with pytest.raises(QueryError, match="is after the end"):
-        lookup.answer("b", start=datetime(2015, 1, 2), end=datetime(2015, 1, 1))
+        lookup.answer(SeriesQuestion("b", start=datetime(2015, 1, 2), end=datetime(2015, 1, 1)))
 
 
 def test_an_empty_forecast_knows_no_item(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_an_empty_forecast_knows_no_item(tmp_path: Path) -> None:
     lookup = ForecastLookup(tmp_path / "w" / "forecast.parquet")
     assert len(lookup) == 0
     with pytest.raises(UnknownSeriesError, match="the forecast is empty"):
-        lookup.answer("a", {"store": "north"})
+        lookup.answer(SeriesQuestion("a", {"store": "north"}))
 
 
 def test_a_forecast_of_several_row_groups_is_read_whole(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_forecast_of_several_row_groups_is_read_whole(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(source), source, row_group_size=15)  # a group may end within a series
     lookup = ForecastLookup(source)
     assert len(lookup) == 100
-    points = lookup.answer("077")["Forecast"]["Predictions"]["p50"]
+    points = lookup.answer(SeriesQuestion("077"))["Forecast"]["Predictions"]["p50"]
     assert [point["Value"] for point in points] == [77.0, 77.5]
 
 
@@ -127,8 +129,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path, items: str, hours: str, reaso
 def test_the_copy_leaves_nothing_behind_and_needs_the_file_no_more(tmp_path: Path) -> None:
     source, scratch = forecast_file(tmp_path, {("a",): BAND}), tmp_path / "scratch"
     scratch.mkdir()
-    expected = query_forecast(source, "a")
+    expected = query_forecast(source, SeriesQuestion("a"))
     lookup = ForecastLookup(source, scratch)
     source.unlink()
     assert list(scratch.iterdir()) == []
-    assert lookup.answer("a") == expected
+    assert lookup.answer(SeriesQuestion("a")) == expected

@@ -35,7 +35,7 @@ from chronos_assets.platforms.store import Store, StoreError, manifest_of
 from chronos_assets.platforms.tables import TABLES, TablesError, item_query
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY
-from chronos_assets.timeseries.forecast.query import SUGGESTIONS, ask, check_question
+from chronos_assets.timeseries.forecast.query import SUGGESTIONS, SeriesQuestion, ask
 
 # Partitions in one request, https://docs.aws.amazon.com/glue/latest/webapi/API_BatchCreatePartition.html and its neighbours.
 MOST_WRITTEN, MOST_DELETED = 100, 25
@@ -97,22 +97,13 @@ class AthenaTables:
         self.version(store)
         return GlueSql(self._clients, self._settings.glue_database, self._athena)
 
-    def query(
-        self,
-        store: Store,
-        item_id: str,
-        *,
-        dimensions: Mapping[str, str],
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> dict[str, Any]:
+    def query(self, store: Store, question: SeriesQuestion) -> dict[str, Any]:
         """See `Tables.query`."""
-        check_question(item_id, dimensions, start, end)
         manifest = manifest_of(store, FORECAST_KEY)
         if manifest is None:
             raise FileNotFoundError(f"there is no forecast in {store.url}")
         table = _AthenaForecast(self._athena, list(columns_of(manifest)))
-        return ask(table, item_id, dimensions=dimensions, start=start, end=end)
+        return ask(table, question)
 
     @property
     def _glue(self) -> Any:

@@ -19,7 +19,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     text_literal,
 )
 from chronos_assets.timeseries.dataset.shards import list_files
-from chronos_assets.timeseries.forecast.query import query_forecast
+from chronos_assets.timeseries.forecast.query import SeriesQuestion, query_forecast
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
@@ -105,20 +104,12 @@ class LocalTables:
         """See `Tables.sql`: the database, opened for reading."""
         return DuckTables(self.database(store), memory_limit=self._memory_limit)
 
-    def query(
-        self,
-        store: Store,
-        item_id: str,
-        *,
-        dimensions: Mapping[str, str],
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> dict[str, Any]:
+    def query(self, store: Store, question: SeriesQuestion) -> dict[str, Any]:
         """See `Tables.query`: from the published forecast itself, which may be newer than the database."""
         path = store.snapshot("forecast") / "forecast.parquet"
         if not path.is_file():
             raise FileNotFoundError(f"there is no forecast at {path}")
-        return query_forecast(path, item_id, dimensions=dimensions, start=start, end=end)
+        return query_forecast(path, question)
 
     def refresh(self, store: Store, params: ForecastParams) -> dict[str, int]:
         """Bring the database up to date with the store's files; rows of each table, and of the view.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.forecast.columns import forecast_types
-from chronos_assets.timeseries.forecast.query import SUGGESTIONS, QueryError, check_question, dimensions_text
+from chronos_assets.timeseries.forecast.query import SUGGESTIONS, QueryError, SeriesQuestion, dimensions_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,22 +98,11 @@ class ForecastLookup:
         """How many series there are."""
         return len(self._keys[0])
 
-    def answer(
-        self,
-        item_id: str,
-        dimensions: Mapping[str, str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
-    ) -> dict[str, Any]:
+    def answer(self, question: SeriesQuestion) -> dict[str, Any]:
         """The answer that `query.query_forecast` gives, and its errors."""
-        given = dict(dimensions or {})
-        check_question(item_id, given, start, end)
-        for name in given:
-            if name not in self.dimensions:
-                raise QueryError(
-                    f"{name!r} is not a dimension of the forecast; it has {', '.join(self.dimensions) or 'none'}"
-                )
-        number = self._number(item_id, given)
+        question.check_dimensions(self.dimensions)
+        item_id, start, end = question.item_id, question.start, question.end
+        number = self._number(item_id, question.dimensions)
         first = 0 if start is None else int(np.searchsorted(self._periods, np.datetime64(start, "us")))
         last = len(self._stamps)
         if end is not None:

@@ -12,6 +12,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,53 +55,71 @@ class ForecastTable(Protocol):
         """Up to `SUGGESTIONS` items whose names are like this one, the likest first."""
 
 
-def query_forecast(
-    source: Path,
-    item_id: str,
-    *,
-    dimensions: Mapping[str, str] | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SeriesQuestion:
+    """What is asked about a series.
+
+    Attributes:
+        item_id: of the series.
+        dimensions: values of the forecast dimensions; those that only one series of the item has may be left out.
+        start: in the data's own clock, included; the whole horizon without it.
+        end: likewise.
+
+    Raises:
+        QueryError: no forecast can answer it.
+    """
+
+    item_id: str
+    dimensions: Mapping[str, str] = field(default_factory=dict)
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if any(moment is not None and moment.tzinfo is not None for moment in (self.start, self.end)):
+            raise QueryError("give start and end without a time zone: forecasts are in the data's own clock")
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise QueryError(f"the start {self.start} is after the end {self.end}: swap them")
+        for text in (self.item_id, *self.dimensions.values()):
+            if not _is_unicode(text):
+                raise QueryError(f"{text!r} is not valid Unicode: no item and no dimension has such a value")
+
+    def check_dimensions(self, names: Sequence[str]) -> None:
+        """See that a forecast with these dimensions has those that are given.
+
+        Raises:
+            QueryError: one is none of them.
+        """
+        for name in self.dimensions:
+            if name not in names:
+                raise QueryError(f"{name!r} is not a dimension of the forecast; it has {', '.join(names) or 'none'}")
+
+
+def query_forecast(source: Path, question: SeriesQuestion) -> dict[str, Any]:
     """`ask` of a file.
 
     source: forecast.parquet, or a DuckDB database with a table `forecast`.
     """
-    check_question(item_id, dimensions or {}, start, end)
     with _opened(source) as connection:
-        return ask(_DuckTable(connection), item_id, dimensions=dimensions, start=start, end=end)
+        return ask(_DuckTable(connection), question)
 
 
-def ask(
-    table: ForecastTable,
-    item_id: str,
-    *,
-    dimensions: Mapping[str, str] | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
-) -> dict[str, Any]:
+def ask(table: ForecastTable, question: SeriesQuestion) -> dict[str, Any]:
     """The forecast of one series, every type of it.
-
-    dimensions: values of the forecast dimensions; those that only one series of the item has may be left out. start,
-    end: both included, in the data's own clock; the whole horizon without them.
 
     Returns ``{"Forecast": {"Predictions": {"p10": [{"Timestamp": "2014-11-30T00:00:00", "Value": 1.5}, …], …}}}``, with
     the types in the order of the exports.
 
     Raises:
-        QueryError: for an unknown item (naming close ones), an unknown dimension or value, an item of several series, a
-            start after the end, one with a time zone, and a time span without a forecast.
+        QueryError: for an unknown item (naming close ones), an unknown dimension or value, an item of several series, and a
+            time span without a forecast.
     """
-    given = dict(dimensions or {})
-    check_question(item_id, given, start, end)
+    item_id, given = question.item_id, dict(question.dimensions)
     types = forecast_types(table.columns)
     names = [name for name in table.columns if name not in ("item_id", "timestamp", *types)]
-    for name in given:
-        if name not in names:
-            raise QueryError(f"{name!r} is not a dimension of the forecast; it has {', '.join(names) or 'none'}")
+    question.check_dimensions(names)
     key = given if set(given) == set(names) else _find_series(table, names, item_id, given)
     condition, values = _conditions({"item_id": item_id, **key})
-    for operator, moment in ((">=", start), ("<=", end)):
+    for operator, moment in ((">=", question.start), ("<=", question.end)):
         if moment is not None:
             condition += f' AND "timestamp" {operator} ?'
             values.append(moment)
@@ -131,21 +150,6 @@ def in_utc(answer: Mapping[str, Any]) -> dict[str, Any]:
             }
         }
     }
-
-
-def check_question(item_id: str, dimensions: Mapping[str, str], start: datetime | None, end: datetime | None) -> None:
-    """Check a question.
-
-    Raises:
-        QueryError: for a question that no forecast can answer, before any is opened.
-    """
-    if any(moment is not None and moment.tzinfo is not None for moment in (start, end)):
-        raise QueryError("give start and end without a time zone: forecasts are in the data's own clock")
-    if start is not None and end is not None and start > end:
-        raise QueryError(f"the start {start} is after the end {end}: swap them")
-    for text in (item_id, *dimensions.values()):
-        if not _is_unicode(text):
-            raise QueryError(f"{text!r} is not valid Unicode: no item and no dimension has such a value")
 
 
 def _is_unicode(text: str) -> bool:

@@ -28,7 +28,7 @@ from chronos_assets.platforms.store import StoreError
 from chronos_assets.platforms.tables import TABLES, TablesError
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATABASE_KEY, accuracy_key, anomalies_key, history_key, members_key
-from chronos_assets.timeseries.forecast.query import QueryError
+from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.metrics_file import write_metrics
@@ -284,16 +284,14 @@ def test_a_question_is_answered_as_by_the_local_platform(twins: Twins) -> None:
     twins.current(params, "2024-01-02", {key: {name: [*part] for name, part in values.items()} for key in keys})
     twins.refresh(params)
     local = LocalTables()
-    questions: list[tuple[str, dict[str, str], datetime | None, datetime | None]] = [
-        ("client_1", {}, None, None),
-        ("client_12", {"Store": "y"}, datetime(2024, 1, 3, 1), datetime(2024, 1, 3, 1)),
-        (EVIL, {}, None, datetime(2024, 1, 3, 1)),
-        (EVIL, {"Store": 'x"y?'}, None, None),
-    ]
-    for item, dimensions, start, end in questions:
-        asked: dict[str, Any] = {"dimensions": dimensions, "start": start, "end": end}
-        answer = twins.tables.query(twins.remote, item, **asked)
-        assert answer == local.query(twins.local, item, **asked)
+    for question in (
+        SeriesQuestion("client_1"),
+        SeriesQuestion("client_12", {"Store": "y"}, datetime(2024, 1, 3, 1), datetime(2024, 1, 3, 1)),
+        SeriesQuestion(EVIL, end=datetime(2024, 1, 3, 1)),
+        SeriesQuestion(EVIL, {"Store": 'x"y?'}),
+    ):
+        answer = twins.tables.query(twins.remote, question)
+        assert answer == local.query(twins.local, question)
         assert list(answer["Forecast"]["Predictions"]) == ["p10", "p90", "mean"]
     for call in twins.aws.calls_of("StartQueryExecution"):
         assert EVIL not in call["QueryString"]
@@ -317,15 +315,15 @@ def test_questions_without_an_answer_say_the_same_as_on_the_local_platform(twins
     ]
     for item, dimensions, start in questions:
         with pytest.raises(QueryError) as here:
-            LocalTables().query(twins.local, item, dimensions=dimensions, start=start)
+            LocalTables().query(twins.local, SeriesQuestion(item, dimensions=dimensions, start=start))
         with pytest.raises(QueryError) as there:
-            twins.tables.query(twins.remote, item, dimensions=dimensions, start=start)
+            twins.tables.query(twins.remote, SeriesQuestion(item, dimensions=dimensions, start=start))
         assert str(there.value) == str(here.value)
 
 
 def test_a_question_before_the_first_forecast(twins: Twins) -> None:
     with pytest.raises(FileNotFoundError):
-        twins.tables.query(twins.remote, "a", dimensions={})
+        twins.tables.query(twins.remote, SeriesQuestion("a", dimensions={}))
 
 
 def test_a_file_that_is_no_parquet_fails_the_refresh_and_is_named(twins: Twins) -> None:
