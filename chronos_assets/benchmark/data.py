@@ -28,6 +28,7 @@ import numpy as np
 from chronos_assets.benchmark.tasks import HUB_REPOSITORY, TASKS, BenchmarkError, Task, read_tasks
 from chronos_assets.system import file_digest, text_digest
 from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.wording import first_line
 
 ETT_ARCHIVE = "ETT-small.zip"
 _ETT = {"ETTh": "h", "ETTm": "15min"}
@@ -214,10 +215,9 @@ def _fetched(repository: str, name: str, cache: Path | None) -> Path:
             etag_timeout=_HUB_TIMEOUT_SECONDS,
         )
     except unreachable as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise BenchmarkError(
-            f"set {name} of {repository} could not be fetched from the Hugging Face Hub ({reason}): check the network, "
-            "or set CHRONOS_BENCHMARK_DATA to a folder with <set>.jsonl.gz files"
+            f"set {name} of {repository} could not be fetched from the Hugging Face Hub ({first_line(error)}): check the "
+            "network, or set CHRONOS_BENCHMARK_DATA to a folder with <set>.jsonl.gz files"
         ) from error
     return Path(folder)
 

@@ -33,6 +33,7 @@ from chronos_assets.store_layout import (
     WHAT_IF_KEY,
 )
 from chronos_assets.system import file_digest
+from chronos_assets.wording import first_of
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -68,9 +69,9 @@ class Mirrored:
         if self.ignored:
             yield self.ignored
         if self.removed:
-            yield f"removed from the store, as they are no longer in the folder: {_listed(self.removed)}"
+            yield f"removed from the store, as they are no longer in the folder: {first_of(self.removed, _NAMED)}"
         if self.kept:
-            yield f"kept in the store, where they were dropped; the folder does not have them: {_listed(self.kept)}"
+            yield f"kept in the store, where they were dropped; the folder does not have them: {first_of(self.kept, _NAMED)}"
 
 
 @dataclass(frozen=True)
@@ -327,7 +328,3 @@ def _read_record(store: Store) -> dict[str, _CopiedFile]:
 def _write_record(store: Store, entries: Mapping[str, _CopiedFile]) -> None:
     document = {"files": {key: asdict(entry) for key, entry in sorted(entries.items())}}
     store.put(MIRROR_KEY, json.dumps(document, indent=1).encode())
-
-
-def _listed(keys: tuple[str, ...]) -> str:
-    return ", ".join([*keys[:_NAMED], *(["…"] if len(keys) > _NAMED else [])])

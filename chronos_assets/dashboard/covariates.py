@@ -19,6 +19,7 @@ from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
+from chronos_assets.wording import first_line
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,8 @@ def _readable(asset: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
         raise DatasetError(
-            f"a file of {asset} can't be read ({reason}): materialize {asset}, which makes it again"
+            f"a file of {asset} can't be read ({first_line(error)}): materialize {asset}, which makes it again"
         ) from error
 
 

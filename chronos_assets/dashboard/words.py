@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from chronos_assets.timeseries.forecast.sparkline import escape_markdown
 from chronos_assets.timeseries.formulas import harmless
+from chronos_assets.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ def ago(moment: datetime, now: datetime) -> str:
     for size, unit in _UNITS:
         if seconds >= size:
             count = int(seconds // size)
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+            return f"{counted(count, unit)} ago"
     return "just now"
 
 

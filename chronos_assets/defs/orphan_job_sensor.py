@@ -16,6 +16,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.aws.clients import clients_of
 from chronos_assets.platforms.aws.platform import code_location
 from chronos_assets.platforms.aws.reaper import Reaper, RunEnd, orphans
+from chronos_assets.wording import counted
 
 INTERVAL_SECONDS = 300
 
@@ -42,7 +43,7 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
             reaper().stop(job)
-        reported = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'} running"
+        reported = f"{counted(len(jobs), 'job')} running"
         return dg.SkipReason(
             f"{reported}, stopped {', '.join(job.name for job in gone)}"
             if gone

@@ -29,6 +29,7 @@ from typing import Any, Literal, cast
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.system import document_digest, file_digest
+from chronos_assets.wording import first_line
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -334,14 +335,10 @@ def _from_hub(name: str) -> Path:
         )
     except unreachable as error:
         raise ModelError(
-            f"model {name!r} could not be fetched from the Hugging Face Hub ({_first_line(error)}): check the network "
+            f"model {name!r} could not be fetched from the Hugging Face Hub ({first_line(error)}): check the network "
             "and the name, or set CHRONOS_BASE_MODEL to bundled or to a folder that holds the model"
         ) from error
     return Path(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _from_s3(url: str) -> Path:
@@ -352,7 +349,7 @@ def _from_s3(url: str) -> Path:
         return download_checkpoint(S3Store.from_url(url), url)
     except (BaseError, OSError) as error:
         raise ModelError(
-            f"model {url!r} could not be downloaded ({_first_line(error)}): check the prefix and the AWS credentials, "
+            f"model {url!r} could not be downloaded ({first_line(error)}): check the prefix and the AWS credentials, "
             "or set CHRONOS_BASE_MODEL to bundled or to a folder that holds the model"
         ) from error
 

@@ -33,6 +33,7 @@ from chronos_assets.kernelsynth import families, windows
 from chronos_assets.models.distance_bias import initial_bias, weights_at_stride
 from chronos_assets.models.pretraining_recipe import ModelShape, TrainingPlan, shape_at
 from chronos_assets.system import replaced
+from chronos_assets.wording import first_line
 
 if TYPE_CHECKING:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting
@@ -350,8 +351,7 @@ def load_model(folder: Path, shape: ModelShape) -> ChronosBoltModelForForecastin
         model = ChronosBoltModelForForecasting.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         context, stride = (model.config.chronos_config[key] for key in ("context_length", "input_patch_stride"))
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"there is no Chronos-Bolt model in {folder} to start from: {reason}") from error
+        raise TrainingError(f"there is no Chronos-Bolt model in {folder} to start from: {first_line(error)}") from error
     expected = build_model(replace(shape, context_length=context, patch_stride=stride), 0)
     sizes, wanted = ({name: tuple(p.shape) for name, p in m.state_dict().items()} for m in (model, expected))
     if sizes != wanted or model.config.chronos_config != expected.config.chronos_config:

@@ -32,6 +32,7 @@ from chronos_assets.params.options import ANOMALY_THRESHOLD, ChronosOptions
 from chronos_assets.params.predictor import DEFAULT_METRIC, PredictorParams
 from chronos_assets.params.training import TrainingParams
 from chronos_assets.system import text_digest
+from chronos_assets.wording import counted
 
 TARGET, RELATED, METADATA = "TARGET_TIME_SERIES", "RELATED_TIME_SERIES", "ITEM_METADATA"
 
@@ -168,7 +169,7 @@ class ParamsError(ChronosAssetsError, ValueError):
     def __init__(self, problems: Sequence[Problem], source: str = "params.json") -> None:
         self.problems = tuple(problems)
         self.source = source
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        count = counted(len(self.problems), "problem")
         super().__init__("\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in self.problems)]))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from chronos_assets.platforms.notices import one_line
 from chronos_assets.store_layout import PARAMS_KEY, TRAIN_KEY, scenario_key
 from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.forecast.checks import check_freshness
+from chronos_assets.wording import counted, some_of
 
 MOST_NOTES = 20
 MOST_NAMED = 5  # series without a forecast
@@ -41,10 +42,8 @@ def unseen_rows(state: GroupState, manifest: Mapping[str, Any]) -> list[tuple[st
     found = check_freshness(manifest, dataset, state.params)
     if found.passed:
         return []
-    count = found.numbers["periods_behind"]
-    text = (
-        f"{count:,} {'period' if count == 1 else 'periods'} after it, to {dataset.last}: still to come on the clock of"
-    )
+    count = int(found.numbers["periods_behind"])
+    text = f"{counted(count, 'period')} after it, to {dataset.last}: still to come on the clock of"
     return [("not used", f"{text} {state.clock or 'UTC'}, which Chronos.TimeZone sets")]
 
 
@@ -138,10 +137,8 @@ def scenario_rows(state: GroupState) -> list[tuple[str, str]]:
         )
         rows.append(("" if rows else "scenarios", f"{name}: {made}"))
     if others := files_without_a_scenario(state.group):
-        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
-        named = f"{', '.join(others[:MOST_NAMED])}{more}"
         how = "call a scenario <name>.json or <name>.csv, of letters, digits, - and _"
-        rows.append(("" if rows else "scenarios", one_line(f"ignored: {named}; {how}")))
+        rows.append(("" if rows else "scenarios", one_line(f"ignored: {some_of(others, MOST_NAMED)}; {how}")))
     return rows
 
 

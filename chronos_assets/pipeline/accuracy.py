@@ -36,6 +36,7 @@ from chronos_assets.timeseries.manifests import MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import AccuracyError, AccuracyReport, evaluate_partition, is_observed
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.metrics_file import write_metrics
+from chronos_assets.wording import first_of
 
 
 def accuracy_states(group: Group) -> dict[str, AccuracyState]:
@@ -149,7 +150,7 @@ def _check_scorable(state: GroupState, manifest: Manifest, forecasts: Mapping[st
         _, observed = main_windows(state, 1)
         until = f"the last that can be scored is {observed[-1].key}" if observed else "none can be scored yet"
         raise StepError(
-            f"the horizon of {', '.join(late[:5])}{' …' if len(late) > 5 else ''} ends after the last observation "
+            f"the horizon of {first_of(late, 5)} ends after the last observation "
             f"({manifest.last}): {until}; nothing was written"
         )
 

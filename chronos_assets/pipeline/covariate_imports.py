@@ -29,6 +29,7 @@ from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import PARAMS_KEY
 from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.wording import counted
 
 NOTHING_READ = "none"  # in place of the digest of files, where nothing is declared
 
@@ -113,10 +114,9 @@ def _undeclared(params: ForecastParams, kind: CovariateKind, files: list[ObjectI
     declared = kind.declared(params)
     has_schema = declared is not None and declared.dataset is not None
     if files and not has_schema:
-        count = "1 file" if len(files) == 1 else f"{len(files)} files"
         yield (
-            f"{count} of {kind.what} ({files[0].key}) not used: {PARAMS_KEY} declares no data set of the type "
-            f"{kind.data_type}; add one to Datasets, with the Schema of its columns"
+            f"{counted(len(files), 'file')} of {kind.what} ({files[0].key}) not used: {PARAMS_KEY} declares no data set of the "
+            f"type {kind.data_type}; add one to Datasets, with the Schema of its columns"
         )
     if has_schema and not files:
         yield f"{PARAMS_KEY} declares {kind.what}, but there are no files in {kind.folder}/: forecasts do without"

@@ -21,6 +21,7 @@ from chronos_assets.pipeline.train_files import no_train_files, train_files
 from chronos_assets.planning.listing import listing_digest, trusted_times
 from chronos_assets.store_layout import DATASET_KEY, IMPORT_MEMORY_KEY, PARAMS_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.wording import counted
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def plan_import(state: GroupState, log: Any) -> ImportPlan:
     for doubt in doubts:
         log.warning(doubt)
     as_job, size = is_job(group, sum(info.size for info in files))
-    log.info(f"importing {len(files):,} {'file' if len(files) == 1 else 'files'}, {size}")
+    log.info(f"importing {counted(len(files), 'file')}, {size}")
     return ImportPlan(
         table="target_time_series",
         key=DATASET_KEY,

@@ -29,6 +29,7 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult, job_name
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import DATASET_KEY, PARAMS_KEY, REJECTED_KEY
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure, rejected_name
+from chronos_assets.wording import counted, some_of
 
 if TYPE_CHECKING:
     from chronos_assets.timeseries.dataset.dataset_before import Before
@@ -338,9 +339,8 @@ def _changed_since(there: Sequence[ObjectInfo], given: Sequence[ObjectInfo], ass
     changed = [info.key for info in given if etags.get(info.key) != info.etag]
     if not changed:
         return ""
-    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
     return (
-        f"{', '.join(changed[:NAMED])}{more} changed while the job that imports them ran, so that nobody knows which version "
+        f"{some_of(changed, NAMED)} changed while the job that imports them ran, so that nobody knows which version "
         "it read: nothing was published. The sensor asks for another import once the folder is quiet; without it, materialize "
         f"{asset} again"
     )
@@ -368,8 +368,7 @@ def what_was_read(outcome: ImportReport[Any, Any]) -> str:
     """What an import took over, and why it took over nothing."""
     files, shards = len(outcome.manifest.files), len(outcome.manifest.shards)
     if outcome.reason:
-        file, shard = ("file" if files == 1 else "files"), ("shard" if shards == 1 else "shards")
-        return f"everything read ({files:,} {file}) and written ({shards:,} {shard}): {outcome.reason}"
+        return f"everything read ({counted(files, 'file')}) and written ({counted(shards, 'shard')}): {outcome.reason}"
     read, written = files - len(outcome.kept_files), shards - len(outcome.kept_shards)
     extended = len(outcome.extended_shards)
     tails = f", {extended:,} with a new tail only" if extended else ""

@@ -13,6 +13,7 @@ from uuid import uuid4
 from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.file_locks import lock_file, locked_file
+from chronos_assets.wording import first_line
 
 _STAGING, _LOCK = "staging-", ".lock"
 
@@ -60,5 +61,4 @@ def memory_limit_named(group: Group) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         limit = group.settings.memory_limit
-        reason = str(error).splitlines()[0]
-        raise StepError(f"CHRONOS_MEMORY_LIMIT={limit} is too little, set it higher: {reason}") from error
+        raise StepError(f"CHRONOS_MEMORY_LIMIT={limit} is too little, set it higher: {first_line(error)}") from error

@@ -75,11 +75,6 @@ def digest_of(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it belongs."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def joined(*parts: str) -> str:
     """The parts that say something, in one line."""
     return "; ".join(part for part in parts if part)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
+from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, digest_of, joined
 from chronos_assets.planning.windows import NoWindowError, Window, WindowRange, next_window
 from chronos_assets.settings import Cadence
+from chronos_assets.wording import counted, first_of
 
 # --- new data -> forecasts, accuracy ----------------------------------------------------------------------------------
 
@@ -375,9 +376,8 @@ def _given_up(
         keys = [i.window.key for i in due if i.kind == kind and i.attempts(tries) >= policy.max_attempts]
         if keys and kind not in pending.values():
             last = f", the last with: {reasons[kind]}" if kind in reasons else ""
-            some = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
             messages.append(
-                f"gave up on {kind} of {counted(len(keys), 'partition')} ({some}) after {policy.max_attempts} runs"
+                f"gave up on {kind} of {counted(len(keys), 'partition')} ({first_of(keys, 3)}) after {policy.max_attempts} runs"
                 f"{last}; run them by hand once it is fixed"
             )
     return messages

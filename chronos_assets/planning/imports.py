@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, counted, digest_of, joined
+from chronos_assets.planning.cursor import Cursor, RunState, RunStatus, digest_of, joined
 from chronos_assets.planning.listing import Scan, ScanState, Snapshot, compare, describe_ignored
 from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.wording import counted
 
 DEADLINE_EVERY = 256  # objects between two looks at the time
 

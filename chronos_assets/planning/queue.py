@@ -31,6 +31,7 @@ from chronos_assets.planning.imports import ImportRecord, TrainPlan
 from chronos_assets.planning.listing import MAX_EXAMPLES, why_ignored
 from chronos_assets.platforms.news_queue import QueueNews
 from chronos_assets.platforms.store import ObjectInfo
+from chronos_assets.wording import counted, first_of
 
 _MESSAGE_LENGTH = 500
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ def plan_with_queue(
     quiet = state.settled and state.basis == basis and state.idle + 1 < reconcile_ticks
     if cursor and quiet and not changed and not news.trouble:
         state = replace(state, token=news.token, idle=state.idle + 1)
-        since = f"{state.idle:,} tick{'' if state.idle == 1 else 's'}"
+        since = counted(state.idle, "tick")
         message = joined(
             *_reported(news, changed), f"no news of train/ for {since}; at the last listing: {state.message}"
         )
@@ -117,8 +118,7 @@ def _reported(news: QueueNews, changed: list[str]) -> list[str]:
     """What the messages said, for people."""
     parts = [news.trouble] if news.trouble else []
     if changed:
-        examples = ", ".join(changed[:MAX_EXAMPLES]) + (", …" if len(changed) > MAX_EXAMPLES else "")
-        parts.append(f"the queue reported {examples}")
+        parts.append(f"the queue reported {first_of(changed, MAX_EXAMPLES)}")
     ignored = dict(news.ignored)
     if len(news.keys) > len(changed):
         ignored["no data"] = len(news.keys) - len(changed)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chronos_assets.planning.cursor import Cursor, counted, digest_of, joined
+from chronos_assets.planning.cursor import Cursor, digest_of, joined
+from chronos_assets.wording import counted
 
 MOST_AT_ONCE = 25  # requests of one tick; the others come with the next
 

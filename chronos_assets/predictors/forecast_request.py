@@ -24,6 +24,7 @@ from chronos_assets.predictors.dataset_request import DatasetRequest
 from chronos_assets.predictors.scenario import Scenario
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import ForecastLayout
+from chronos_assets.wording import some_of
 
 _WINDOW_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,127}")
 
@@ -138,10 +139,9 @@ def plan_windows(request: ForecastRequest, dataset: Manifest) -> list[ForecastWi
     allowed = request.grid.last_known(ends, lag)
     too_early = [key for (key, _), ordinal in zip(request.windows, allowed, strict=True) if ordinal < first]
     if too_early:
-        named = ", ".join(too_early[:3]) + (f" and {len(too_early) - 3} more" if len(too_early) > 3 else "")
         since = request.grid.iso(first + 1 if lag is None else first)
         raise WorkloadError(
-            f"no data before the end of window {named}: the dataset begins at {dataset.first}; "
+            f"no data before the end of window {some_of(too_early, 3)}: the dataset begins at {dataset.first}; "
             f"choose partitions whose window ends after {since}, or add older train files"
         )
     ordinals = np.minimum(allowed, last)

@@ -21,6 +21,7 @@ from chronos_assets.params.reconciliation import TOTAL
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.related import ItemMetadata
 from chronos_assets.timeseries.dataset.series_keys import Key
+from chronos_assets.wording import some_of
 
 _NAMED = 3
 
@@ -145,10 +146,10 @@ class _Values:
         if not self._missing:
             return
         name, items = next(iter(self._missing.items()))
-        verb, them = ("has", "it") if len(items) == 1 else ("have", "them")
+        noun, verb, them = ("item", "has", "it") if len(items) == 1 else ("items", "have", "them")
         raise LevelsError(
-            f"Chronos.Reconcile: {_some(items)} {verb} no {name}, so that the sums would lack {them}: add {name} to the item "
-            "metadata, or take the level out of params.json"
+            f"Chronos.Reconcile: {noun} {some_of(sorted(items), _NAMED)} {verb} no {name}, so that the sums "
+            f"would lack {them}: add {name} to the item metadata, or take the level out of params.json"
         )
 
 
@@ -164,9 +165,3 @@ def _check_nested(paths: set[tuple[str, ...]], levels: Sequence[str]) -> None:
                     f"nested, from broad to narrow; swap {outer} and {inner}, leave one of them out, or give {inner} names "
                     "that tell them apart"
                 )
-
-
-def _some(items: set[str]) -> str:
-    named = ", ".join(sorted(items)[:_NAMED])
-    rest = len(items) - _NAMED
-    return f"{'item' if len(items) == 1 else 'items'} {named}" + (f" and {rest:,} more" if rest > 0 else "")

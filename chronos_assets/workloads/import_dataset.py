@@ -61,6 +61,7 @@ from chronos_assets.timeseries.import_task import (
     save_need,
     save_refusal,
 )
+from chronos_assets.wording import first_line
 
 
 def _instant(value: Any) -> datetime:
@@ -127,7 +128,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     except duckdb.OutOfMemoryException as error:
         raise WorkloadError(
             f"{memory_limit} of memory are too little for DuckDB: choose an instance with more (CHRONOS_IMPORT_INSTANCE; "
-            f"on a machine of your own CHRONOS_MEMORY_LIMIT): {str(error).splitlines()[0]}"
+            f"on a machine of your own CHRONOS_MEMORY_LIMIT): {first_line(error)}"
         ) from error
 
 

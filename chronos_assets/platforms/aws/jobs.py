@@ -38,6 +38,7 @@ from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import JOBS_KEY, PIPES_KEY
 from chronos_assets.system import text_digest
+from chronos_assets.wording import counted
 
 STARTING_SECONDS = 3600.0  # what a job may wait for its instance, beside its own time
 CONCURRENCY = 8  # files fetched at once
@@ -120,8 +121,8 @@ class SageMakerJobs:
         used, wanted = instances_for(request, sources, self._settings), self._settings.forecast_instances
         if used < wanted:
             log.warning(
-                f"{used} of CHRONOS_FORECAST_INSTANCES={wanted} instances: the {request.sharded} has {used} "
-                f"{'shard' if used == 1 else 'shards'}; its next import cuts it finer, where it has as many series"
+                f"{used} of CHRONOS_FORECAST_INSTANCES={wanted} instances: the {request.sharded} has "
+                f"{counted(used, 'shard')}; its next import cuts it finer, where it has as many series"
             )
         else:
             log.info(f"instances: {used}")

@@ -19,6 +19,7 @@ import duckdb
 from chronos_assets.platforms.local.item_zones import ZONES, zones_of
 from chronos_assets.platforms.tables import FIX, TablesError, item_query
 from chronos_assets.timeseries.dataset.duckdb_sql import DEFAULT_MEMORY, text_literal
+from chronos_assets.wording import first_line
 
 
 class DuckTables:
@@ -90,5 +91,4 @@ class DuckTables:
         return frozenset(table for (table,) in self.rows(f"SELECT DISTINCT table_name FROM {ZONES}"))  # noqa: S608
 
     def _unreadable(self, error: Exception) -> TablesError:
-        reason = str(error).splitlines()[0]
-        return TablesError(f"the SQL tables in {self._path} can't be read ({reason}): {FIX}")
+        return TablesError(f"the SQL tables in {self._path} can't be read ({first_line(error)}): {FIX}")

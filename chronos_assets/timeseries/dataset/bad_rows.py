@@ -17,6 +17,7 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.system import replaced, text_digest
 from chronos_assets.timeseries.dataset.casting import BadRow
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.wording import counted
 
 SHOWN_ROWS = 20
 COLUMNS = ("line", "column", "reason", "explanation", "value", "row")
@@ -63,11 +64,6 @@ class ImportFailure(ChronosAssetsError, ValueError):
             if self.total > len(self.rows):
                 yield f"  … and {self.total - len(self.rows)} more"
             yield 'Fix them, or set "Chronos": {"BadRows": "quarantine"} in params.json to set them aside.'
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: "1 row", "2 rows"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class BadRows:

@@ -35,6 +35,7 @@ from chronos_assets.calendar.timestamp_format import has_offset, sql_microsecond
 from chronos_assets.params.columns import MISSING_MARKERS, MISSING_WORDS
 from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, text_literal
+from chronos_assets.wording import counted
 
 MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"
@@ -292,7 +293,7 @@ def explain(
     place: tuple[str | None, str] = (None, shape.raw)
     match reason:
         case Reason.WRONG_COLUMNS:
-            wrong = f"has {shape.columns} column{'' if shape.columns == 1 else 's'} instead of {shape.expected}"
+            wrong = f"has {counted(shape.columns, 'column')} instead of {shape.expected}"
             fix = "complete the row, or quote a value that holds the delimiter"
         case Reason.MISPLACED_QUOTE:
             wrong = "has a quote that does not close, or text after a closing quote"

@@ -25,6 +25,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_number,
 )
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.wording import first_line
 
 # --- dataset ----------------------------------------------------------------------------------------------------------
 
@@ -143,7 +144,7 @@ def _shard_problems(
             digest = file_digest(path.with_name(name))
             schema = pq.read_schema(path.with_name(name))
         except (OSError, pa.ArrowException) as error:
-            yield _dataset_row(name, None, "unreadable", str(error).splitlines()[0])
+            yield _dataset_row(name, None, "unreadable", first_line(error))
             return
         if digest != expected:
             yield _dataset_row(name, None, "changed", f"its SHA-256 is {digest}, not {expected}")
@@ -160,7 +161,7 @@ def _shard_problems(
             before = series.key
             counts.update(series=1, rows=len(series.target), observed=int((~series.filled).sum()))
     except (OSError, DatasetError, pa.ArrowException) as error:
-        yield _dataset_row(shard.name, None, "unreadable", str(error).splitlines()[0])
+        yield _dataset_row(shard.name, None, "unreadable", first_line(error))
         return
     totals.update(counts)
     for name, count in (("series", shard.series), ("rows", shard.rows)):

@@ -23,6 +23,7 @@ from chronos_assets.timeseries.dataset.csv_records import (
     split_numbered,
     without_end,
 )
+from chronos_assets.wording import counted
 
 # Lines at the top of a file that are looked at for a preamble, and records for a header.
 _TOP_LINES = 200
@@ -173,7 +174,7 @@ def _layout(
     delimiter, titles, records = _choose(candidates, schema, is_timestamp)
     if titles:
         first = titles[0].raw[:80].decode(errors="replace")
-        lines = "1 line" if len(titles) == 1 else f"{len(titles)} lines"
+        lines = counted(len(titles), "line")
         note = f"{lines} of text above the header left out, to line {titles[-1].line}: {first!r}"
         above = replace(above, lines=titles[-1].line, notes=(*above.notes, note))
     names = _names(records[0], schema)

@@ -14,13 +14,13 @@ import numpy as np
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.params.forecast import ForecastParams
-from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
 from chronos_assets.timeseries.dataset.placing import clock_notes
 from chronos_assets.timeseries.dataset.strays import far_before
 from chronos_assets.timeseries.dataset.summaries import Summary, folder_hint, long_horizon
 from chronos_assets.timeseries.dataset.train_files import FileContents, schema_of
 from chronos_assets.timeseries.dataset.unfinished import Extents
+from chronos_assets.wording import counted
 
 # Files, and pairs of them, that are named one by one.
 _FEW = 5

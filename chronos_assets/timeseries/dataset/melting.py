@@ -25,6 +25,7 @@ from chronos_assets.timeseries.dataset.csv_records import is_parquet, plain_csv
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, scratch_connection, text_literal
 from chronos_assets.timeseries.dataset.sampling import Sample, csv_form, sample_files
 from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.wording import first_line
 
 _REGULAR = "see that all rows have its columns, end alike (LF or CR LF), and are UTF-8"
 
@@ -90,8 +91,7 @@ def melt(
     try:
         written = _write(source, target, header, rows)
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise MeltError(f"{source.key} can't be read ({reason}): {_REGULAR}") from error
+        raise MeltError(f"{source.key} can't be read ({first_line(error)}): {_REGULAR}") from error
     return written, tuple(column.header for column in series)
 
 

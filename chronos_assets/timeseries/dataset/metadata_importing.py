@@ -28,6 +28,7 @@ from chronos_assets.timeseries.dataset.related import MetadataManifest, write_it
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
+from chronos_assets.wording import first_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,8 +116,8 @@ def _table_of(rows: CovariateRows) -> _ItemTable:
         differing = [item for part in parts for item in part.differing[place]]
         if differing:
             notes.append(
-                f"{attribute.name} differs between rows of {len(differing):,} items ({_named(differing)}): the latest counts; "
-                "a value that changes belongs in Chronos.Related"
+                f"{attribute.name} differs between rows of {len(differing):,} items ({first_of(differing, _NAMED)}): the "
+                "latest counts; a value that changes belongs in Chronos.Related"
             )
     names = ["item_id", *(attribute.name for attribute in rows.source.covariates)]
     return _ItemTable(pa.table(arrays, names=names), tuple(notes))
@@ -214,10 +215,6 @@ def _items_of(dataset: ShardFiles) -> set[str]:
     return {item for name in names for (item,) in keys_of([dataset.read(name)], ())}
 
 
-def _named(items: Sequence[str]) -> str:
-    return ", ".join([*items[:_NAMED], *["…"] * (len(items) > _NAMED)])
-
-
 def _notes(
     table: pa.Table, known: set[str], items: set[str], read: Sequence[CovariateRows], reported: Sequence[str]
 ) -> Iterator[str]:
@@ -228,7 +225,7 @@ def _notes(
     if missing := len(known - items):
         yield f"items without metadata: {missing:,} of {len(known):,}"
     if new := len(items - known):
-        yield f"items with metadata, but without a past: {new:,} ({_named(sorted(items - known))})"
+        yield f"items with metadata, but without a past: {new:,} ({first_of(sorted(items - known), _NAMED)})"
     for name in _constant(table):
         yield f"{name} is the same for all items: it explains nothing"
     for name in _covariates(table):

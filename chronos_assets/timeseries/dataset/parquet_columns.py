@@ -15,6 +15,7 @@ from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.wording import first_line
 
 # Floats of Parquet, and the largest whole number up to which each holds every one.
 EXACT = {"DOUBLE": 1 << 53, "FLOAT": 1 << 24}
@@ -60,8 +61,7 @@ def typed_value(column: str, kind: str, *, is_number: bool) -> CastValue:
 
 def damaged_parquet(file: TrainFile, error: Exception) -> FileProblem:
     """What to say of a file that an error came from, under the name that its user gave it."""
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    reason = reason.replace(str(file.path), file.key)
+    reason = first_line(error).replace(str(file.path), file.key)
     return FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again")
 
 

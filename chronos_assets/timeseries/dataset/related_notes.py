@@ -18,6 +18,7 @@ from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.series_keys import Key, series_name
 from chronos_assets.timeseries.dataset.shards import Manifest
+from chronos_assets.wording import first_of
 
 _NAMED = 3  # series in a sentence
 
@@ -133,4 +134,4 @@ def _shown(repeats: Repeats, texts: Sequence[str] | None) -> str:
 
 def _named(keys: Sequence[Key]) -> str:
     """The first of some series, in quotes, which show blanks around a name."""
-    return ", ".join([*(repr(series_name(key)) for key in keys[:_NAMED]), *["…"] * (len(keys) > _NAMED)])
+    return first_of([repr(series_name(key)) for key in keys], _NAMED)

@@ -28,7 +28,6 @@ from chronos_assets.calendar.timestamp_format import format_timestamps
 from chronos_assets.params.headers import folded, looks_like_header, names_below_titles, time_column
 from chronos_assets.params.timestamp_columns import forms_of, is_value, reads_as_time
 from chronos_assets.system import made_folder
-from chronos_assets.timeseries.dataset.bad_rows import counted
 from chronos_assets.timeseries.dataset.csv_layout import TOP_RECORDS, preamble
 from chronos_assets.timeseries.dataset.csv_records import (
     DELIMITERS,
@@ -42,6 +41,7 @@ from chronos_assets.timeseries.dataset.csv_records import (
 )
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, parquet_argument, scratch_connection, text_literal
 from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.wording import counted, first_line
 
 SAMPLE_ROWS = 20_000
 # Files that are looked at, at most, and stretches of each.
@@ -237,7 +237,7 @@ def _parquet(file: TrainFile, limit: int) -> _Found:
                 rows += found
                 stretches += [stretch] * len(found)
     except duckdb.Error as error:
-        reason = str(error).splitlines()[0].replace(str(file.path), file.key)
+        reason = first_line(error).replace(str(file.path), file.key)
         raise FileProblem(file.key, f"the Parquet file can't be read ({reason})", "write it again") from error
     return _Found([name for name, _ in names], rows, stretches, complete=count <= limit)
 

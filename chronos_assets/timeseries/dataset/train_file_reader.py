@@ -66,6 +66,7 @@ from chronos_assets.timeseries.dataset.train_files import (
     TrainFile,
     schema_of,
 )
+from chronos_assets.wording import first_line
 
 # A relation makes no copy of its rows but has its statement planned twice, which takes longer where a file is small.
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result", UserWarning)
@@ -135,7 +136,7 @@ class TrainFileReader:
         except duckdb.OutOfMemoryException:
             raise  # nothing is wrong with the file
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0].replace(str(file.path), file.key)
+            reason = first_line(error).replace(str(file.path), file.key)
             raise FileProblem(
                 file.key, f"the file can't be read ({reason})", "see that it is complete, and import again"
             ) from error

@@ -38,6 +38,7 @@ from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import Key, key_list, series_name
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
 from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.wording import first_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -452,7 +453,7 @@ def _check_shards(parts: Sequence[WindowFolder]) -> None:
     missing = [shard for shard in every if shard not in owners]
     if missing:
         raise PartsError(
-            f"no part is of {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: an instance didn't get its "
+            f"no part is of {first_of(missing, 3)}: an instance didn't get its "
             "shards, or there are fewer parts than instances; run the forecast again"
         )
 

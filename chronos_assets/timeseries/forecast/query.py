@@ -28,6 +28,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
     scratch_connection,
 )
 from chronos_assets.timeseries.forecast.columns import forecast_types
+from chronos_assets.wording import first_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -252,12 +253,11 @@ def dimensions_text(dimensions: Mapping[str, str]) -> str:
 
 
 def _series_listed(found: list[dict[str, str]]) -> str:
-    return "; ".join(map(dimensions_text, found[:SUGGESTIONS])) + ("; …" if len(found) > SUGGESTIONS else "")
+    return first_of([dimensions_text(one) for one in found], SUGGESTIONS, "; ")
 
 
 def _listed(items: list[Any]) -> str:
-    shown = ", ".join(repr(item) for item in items[:SUGGESTIONS])
-    return shown + (", …" if len(items) > SUGGESTIONS else "")
+    return first_of([repr(item) for item in items], SUGGESTIONS)
 
 
 def _unknown_item(table: ForecastTable, item_id: str) -> QueryError:

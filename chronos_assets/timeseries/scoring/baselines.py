@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from chronos_assets.calendar.frequencies import Frequency, Unit
 from chronos_assets.timeseries.arrays import Floats
+from chronos_assets.wording import counted
 
 MAX_TRIED_SERIES = 500  # enough to tell seasons apart; more of them only cost time
 _MARGIN = 0.05  # by which another season has to do better than GluonTS's: less than that is chance
@@ -73,7 +74,7 @@ def season_name(season: int, frequency: Frequency | None) -> str:
         length = f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
     else:
         count = season * frequency.n
-        length = f"{count} {_WORDS[frequency.unit]}{'' if count == 1 else 's'}"
+        length = counted(count, _WORDS[frequency.unit])
     return f"seasonal naive, {length}"
 
 
