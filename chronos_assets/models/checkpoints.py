@@ -382,8 +382,7 @@ def download_checkpoint(store: Any, url: str, cache: Path | None = None) -> Path
         with _new_folder(target) as folder:
             for path, _, _ in objects:
                 with (folder / path).open("wb") as file:
-                    for chunk in obstore.get(store, path).stream(min_chunk_size=8 * 1024 * 1024):
-                        file.write(chunk)
+                    file.writelines(obstore.get(store, path).stream(min_chunk_size=8 * 1024 * 1024))
     return target
 
 

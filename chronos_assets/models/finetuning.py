@@ -13,7 +13,6 @@ machine with the same number of threads.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ import torch
 from chronos_assets.models.finetuning_data import Batch, FinetuningError
 from chronos_assets.models.finetuning_families import Loss, add_lora, loss_of, training_mode
 from chronos_assets.models.loading import LoadedModel
+from chronos_assets.models.saving import take_saved
 from chronos_assets.system import replaced
 
 FinetuneMode = Literal["full", "lora"]
@@ -178,14 +178,7 @@ def save_model(model: LoadedModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     staging = folder / ".partial"
     model.pipeline.inner_model.save_pretrained(staging, max_shard_size="1TB")
-    written = [name for name in SAVED if (staging / name).exists()]
-    for name in written:
-        # safetensors makes its files private; whatever serves a model must be able to read it.
-        (staging / name).chmod(0o644)
-        os.replace(staging / name, folder / name)
-    for left in staging.iterdir():
-        left.unlink()
-    staging.rmdir()
+    written = take_saved(staging, folder, SAVED)
     for other in folder.iterdir():
         if other.name not in written:
             other.unlink()

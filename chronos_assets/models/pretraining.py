@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.kernelsynth import families, windows
 from chronos_assets.models.distance_bias import initial_bias, weights_at_stride
 from chronos_assets.models.pretraining_recipe import ModelShape, TrainingPlan, shape_at
+from chronos_assets.models.saving import take_saved
 from chronos_assets.system import replaced
 from chronos_assets.wording import first_line
 
@@ -364,13 +364,7 @@ def save_model(model: ChronosBoltModelForForecasting, folder: Path) -> None:
     staging = folder.with_name(folder.name + ".partial")
     model.save_pretrained(staging, safe_serialization=True)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "model.safetensors"):
-        # safetensors makes its files private; everyone who runs the package must be able to read a model.
-        (staging / name).chmod(0o644)
-        os.replace(staging / name, folder / name)
-    for left in staging.iterdir():
-        left.unlink()
-    staging.rmdir()
+    take_saved(staging, folder, ("config.json", "model.safetensors"))
 
 
 def _prefetched(

@@ -16,13 +16,14 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.shown_dataset import ShownDataset
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import manifest_of
-from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
+from chronos_assets.predictors.hierarchy import LevelsError, find_hierarchy
 from chronos_assets.store_layout import levels_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shards import shard_files
 from chronos_assets.timeseries.forecast.files import WindowFolder
 from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.scoring.sums import PublishedLevels
 
 
 def check_levels(state: GroupState) -> None:
@@ -89,12 +90,8 @@ def publish_levels(state: GroupState, key: str, forecast: Path, folder: Path) ->
     group.store.publish(levels_key(key), staged, data=LEVELS_FILE)
 
 
-def levels_to_score(
-    state: GroupState, key: str, forecast: Path, log: Any
-) -> tuple[Path, Hierarchy, frozenset[str]] | None:
-    """The file of a partition's sums, which series of its forecast count in them, and the levels where these still do.
-
-    None without any.
+def levels_to_score(state: GroupState, key: str, forecast: Path, log: Any) -> PublishedLevels | None:
+    """The forecasts of a partition's sums, of the levels in which the same series count as then; None without any.
 
     Args:
         state: of the group.
@@ -118,7 +115,7 @@ def levels_to_score(
     same = frozenset(name for name, digest in members.items() if then.get(name) == digest)
     if changed := [name for name in hierarchy.levels if name not in same]:
         log.warning(f"partition {key}: its sums by {', '.join(changed)} are not scored: items belong to others by now")
-    return state.group.store.snapshot(levels_key(key)) / LEVELS_FILE, hierarchy, same
+    return PublishedLevels(state.group.store.snapshot(levels_key(key)) / LEVELS_FILE, hierarchy, same)
 
 
 def published_levels(group: Group, key: str) -> Mapping[str, Any] | None:

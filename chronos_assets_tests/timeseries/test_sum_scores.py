@@ -15,6 +15,7 @@ from chronos_assets.predictors.hierarchy import find_hierarchy
 from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.metrics_file import write_metrics
+from chronos_assets.timeseries.scoring.sums import PublishedLevels
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,
     MadeSeries,
@@ -60,7 +61,11 @@ def scored(
     pq.write_table(pa.Table.from_pylist(rows), folder / "levels.parquet")
     groups = find_hierarchy(PAST, ["shop"], ("shop",), None)
     report = evaluate_partition(
-        forecast, DatasetFolder(dataset), PARAMS, CONTEXT_END, sums=(folder / "levels.parquet", groups, levels)
+        forecast,
+        DatasetFolder(dataset),
+        PARAMS,
+        CONTEXT_END,
+        sums=PublishedLevels(folder / "levels.parquet", groups, levels),
     )
     write_metrics(report, folder / "metrics.parquet")
     found = pq.read_table(folder / "metrics.parquet", filters=[("level", "=", "sum")]).to_pylist()

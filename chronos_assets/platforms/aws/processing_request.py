@@ -20,7 +20,7 @@ https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProcessingS3Input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,20 +111,7 @@ def processing_job(
     """
     instances = instances_for(request, sources, settings)
     instance_type = _instance_type(request.workload, settings)
-    inputs = [_input("parameters", f"{folder}/parameters/", "processing/input/parameters")]
-    for channel, source in sources.items():
-        path = f"processing/input/{channel}"
-        if instances > 1 and channel == request.sharded:
-            inputs.append(_input(channel, f"{folder}/dealt/{channel}.json", path, "ManifestFile", "ShardedByS3Key"))
-            if source.rest:
-                shared = f"processing/shared/{channel}"
-                inputs.append(_input(f"{channel}-shared", f"{folder}/shared/{channel}.json", shared, "ManifestFile"))
-        elif source.urls:
-            inputs.append(_input(channel, f"{folder}/remote/{channel}/", path))
-        elif source.listed:
-            inputs.append(_input(channel, f"{folder}/listed/{channel}.json", path, "ManifestFile"))
-        else:
-            inputs.append(_input(channel, source.uri, path))
+    sharded = request.sharded if instances > 1 else ""
     channels = [*request.outputs, *([MESSAGES_CHANNEL] if instances > 1 else [])]
     return {
         "RoleArn": settings.role,
@@ -139,7 +126,7 @@ def processing_job(
                 **_volume(request, instance_type, settings),
             }
         },
-        "ProcessingInputs": inputs,
+        "ProcessingInputs": list(_inputs(folder, sources, sharded)),
         "ProcessingOutputConfig": {
             "Outputs": [_output(channel, f"{folder}/output/{attempt}/{channel}") for channel in channels],
             **output_key(settings),
@@ -153,6 +140,24 @@ def processing_job(
         },
         **({"NetworkConfig": vpc(settings)} if settings.subnets else {}),
     }
+
+
+def _inputs(folder: str, sources: Mapping[str, Source], sharded: str) -> Iterator[dict[str, Any]]:
+    """The parameters, and the channels; of the one that is `sharded` each instance gets a part."""
+    yield _input("parameters", f"{folder}/parameters/", "processing/input/parameters")
+    for channel, source in sources.items():
+        path = f"processing/input/{channel}"
+        if channel == sharded:
+            yield _input(channel, f"{folder}/dealt/{channel}.json", path, "ManifestFile", "ShardedByS3Key")
+            if source.rest:
+                shared = f"processing/shared/{channel}"
+                yield _input(f"{channel}-shared", f"{folder}/shared/{channel}.json", shared, "ManifestFile")
+        elif source.urls:
+            yield _input(channel, f"{folder}/remote/{channel}/", path)
+        elif source.listed:
+            yield _input(channel, f"{folder}/listed/{channel}.json", path, "ManifestFile")
+        else:
+            yield _input(channel, source.uri, path)
 
 
 def _volume(request: JobRequest, instance_type: str, settings: AwsSettings) -> dict[str, int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -69,6 +69,41 @@ class DesignColumn:
         return self.source != "static" and self.form != "plain"
 
 
+@dataclass
+class _SeenValues:
+    """What covariates of series were seen to be like, by source and name.
+
+    Attributes:
+        numbers: the least and the largest.
+        varies: numbers that differ within a series.
+        cycles: by name of calendar numbers, how often they begin again within a series, at most.
+        texts: how often each comes.
+    """
+
+    numbers: dict[tuple[Source, str], list[float]] = field(default_factory=dict)
+    varies: set[tuple[Source, str]] = field(default_factory=set)
+    cycles: Counter[str] = field(default_factory=Counter)
+    texts: dict[tuple[Source, str], Counter[str]] = field(default_factory=dict)
+
+    def add(self, source: Source, name: str, values: NDArray[Any]) -> None:
+        """Take in one covariate of one series."""
+        if values.dtype.kind != "f":
+            known, counts = np.unique(values[values != ""], return_counts=True)
+            found = dict(zip(known.tolist(), counts.tolist(), strict=True))
+            self.texts.setdefault((source, name), Counter()).update(found)
+            return
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return
+        low, high = float(finite.min()), float(finite.max())
+        seen = self.numbers.setdefault((source, name), [low, high])
+        seen[:] = min(seen[0], low), max(seen[1], high)
+        if low < high:
+            self.varies.add((source, name))
+        if name.startswith(CALENDAR):
+            self.cycles[name] = max(self.cycles[name], int((np.diff(finite) < 0).sum()))
+
+
 def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[DesignColumn, ...]:
     """The columns that some series' covariates give, in order of their names; constant ones are left out.
 
@@ -76,47 +111,30 @@ def plan_columns(series: Iterable[Covariates], *, ratios: bool) -> tuple[DesignC
         series: covariates of each.
         ratios: whether numbers above zero count by their ratios, as where effects are factors.
     """
-    numbers: dict[tuple[Source, str], list[float]] = {}
-    varies: set[tuple[Source, str]] = set()
-    cycles: Counter[str] = Counter()
-    texts: dict[tuple[Source, str], Counter[str]] = {}
+    seen = _SeenValues()
     for covariates in series:
         for source, name, values in _named(covariates):
-            if values.dtype.kind == "f":
-                finite = values[np.isfinite(values)]
-                if len(finite):
-                    low, high = float(finite.min()), float(finite.max())
-                    seen = numbers.setdefault((source, name), [low, high])
-                    seen[:] = min(seen[0], low), max(seen[1], high)
-                    if low < high:
-                        varies.add((source, name))
-                    if name.startswith(CALENDAR):
-                        cycles[name] = max(cycles[name], int((np.diff(finite) < 0).sum()))
-            else:
-                known, counts = np.unique(values[values != ""], return_counts=True)
-                texts.setdefault((source, name), Counter()).update(
-                    dict(zip(known.tolist(), counts.tolist(), strict=True))
-                )
+            seen.add(source, name, values)
     columns: list[DesignColumn] = []
-    for source, name in sorted({*numbers, *texts}):
-        if (source, name) in texts:
-            counter = texts[source, name]
+    for source, name in sorted({*seen.numbers, *seen.texts}):
+        if (source, name) in seen.texts:
+            counter = seen.texts[source, name]
             frequent = sorted(counter, key=lambda text: (-counter[text], text))[:_MOST_CATEGORIES]
             columns += [DesignColumn(name, source, "category", text) for text in sorted(frequent) if len(counter) > 1]
             continue
-        low, high = numbers[source, name]
-        if low == high or (name.startswith(CALENDAR) and cycles[name] < _CYCLES):
+        low, high = seen.numbers[source, name]
+        if low == high or (name.startswith(CALENDAR) and seen.cycles[name] < _CYCLES):
             continue
         columns.append(DesignColumn(name, source, "plain"))
         if _counts_steps(name) and high - low < _MOST_CALENDAR_CATEGORIES:
             columns += [DesignColumn(name, source, "category", str(value)) for value in range(int(low), int(high) + 1)]
-        elif (source, name) in varies and source != "static":
+        elif (source, name) in seen.varies and source != "static":
             form: Form = "logarithm" if ratios and low > 0 else "relative"
             columns.append(DesignColumn(name, source, form))
             if not name.startswith((CALENDAR, PREFIX)):
                 columns += [
                     DesignColumn(name, source, form, level, within)
-                    for (of, within), counter in sorted(texts.items())
+                    for (of, within), counter in sorted(seen.texts.items())
                     if of == "static" and 2 <= len(counter) <= _MOST_GROUPS
                     for level in sorted(counter)
                 ]

@@ -17,7 +17,7 @@ series (about 20 numbers) are kept.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -55,7 +55,7 @@ from chronos_assets.timeseries.scoring.baselines import (
     spread_to_quantiles,
 )
 from chronos_assets.timeseries.scoring.metrics import ErrorSums, Measure, error_sums, season_error
-from chronos_assets.timeseries.scoring.sums import Groups, SummedActuals, SumScores
+from chronos_assets.timeseries.scoring.sums import PublishedLevels, SummedActuals, SumScores
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -166,15 +166,14 @@ def evaluate_partition(
     params: ForecastParams,
     context_end: np.datetime64,
     *,
-    sums: tuple[Path, Groups, Collection[str]] | None = None,
+    sums: PublishedLevels | None = None,
     memory_limit: str = DEFAULT_MEMORY,
     scratch: Path | None = None,
 ) -> AccuracyReport:
     """Measure a forecast against the actuals that came after it.
 
     forecast: the partition's forecast.parquet. dataset: what happened. context_end: start of the last period that the forecast
-    saw. sums: file of the forecasts of sums, which series count in which, and the levels to be measured. scratch: a folder for
-    temporary files, by default the system's.
+    saw. sums: forecasts of sums that are measured, too. scratch: a folder for temporary files, by default the system's.
 
     Raises:
         AccuracyError: when the forecast doesn't begin right after `context_end`, lacks steps of a series, or has a
@@ -187,17 +186,13 @@ def evaluate_partition(
         window = _Horizon.of(connection, forecast, params, context_end)
         _check_observed(dataset.manifest.last_timestamp, window)
         baseline = window.choose_baseline(dataset, params)
-        summed = None if sums is None else SummedActuals(*sums, window.steps)
+        summed = None if sums is None else SummedActuals(sums, window.steps)
         chunks = [window.measure(connection, [])]
-        for _, shard in dataset.each(dataset.manifest.shards):
-            answers = (
-                window.answer(series, params, baseline.season) for series in iter_series(shard, params.dimensions)
-            )
-            while chunk := list(islice(answers, window.chunk_length)):
-                chunks.append(window.measure(connection, chunk))
-                if summed is not None:
-                    for answer in chunk:
-                        summed.add(answer.key, answer.actual, answer.naive)
+        for answers in window.answers(dataset, params, baseline.season):
+            chunks.append(window.measure(connection, answers))
+            if summed is not None:
+                for answer in answers:
+                    summed.add(answer.key, answer.actual, answer.naive)
         forecast_series = window.count_series(connection)
     counts = np.cumsum([0, *(len(chunk.series) for chunk in chunks)])
     keys = [key for chunk in chunks for key in chunk.series]
@@ -327,7 +322,16 @@ class _Horizon:
         observed, values = series.observed[:cut], series.known[:cut]
         return Past(fill(values, observed, params.filling) if cut else values, values)
 
-    def answer(self, series: Series, params: ForecastParams, baseline_season: int) -> _Answer:
+    def answers(self, dataset: ShardSource, params: ForecastParams, baseline_season: int) -> Iterator[list[_Answer]]:
+        """Actuals and baselines of all series, as many at once as may be measured together."""
+        for _, shard in dataset.each(dataset.manifest.shards):
+            answers = (
+                self._answer(series, params, baseline_season) for series in iter_series(shard, params.dimensions)
+            )
+            while chunk := list(islice(answers, self.chunk_length)):
+                yield chunk
+
+    def _answer(self, series: Series, params: ForecastParams, baseline_season: int) -> _Answer:
         """Actuals and baseline of one series.
 
         Raises:

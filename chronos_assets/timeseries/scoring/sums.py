@@ -58,20 +58,32 @@ class SumScores:
     seasonal_naive: ErrorSums
 
 
+@dataclass(frozen=True)
+class PublishedLevels:
+    """Forecasts of sums that are to be scored.
+
+    Attributes:
+        path: of their file.
+        groups: which sums the series count in.
+        levels: that are scored.
+    """
+
+    path: Path
+    groups: Groups
+    levels: Collection[str]
+
+
 class SummedActuals:
     """Adds up what the series of a forecast did over its horizon.
 
     Args:
-        path: of the published sums.
-        groups: which sums the series count in.
-        levels: that are scored.
+        published: the forecasts of the sums.
         steps: periods of the horizon.
     """
 
-    def __init__(self, path: Path, groups: Groups, levels: Collection[str], steps: int) -> None:
-        self._path = path
-        self._groups = groups
-        self._levels = levels
+    def __init__(self, published: PublishedLevels, steps: int) -> None:
+        self._published = published
+        self._groups = groups = published.groups
         self._seen = np.zeros(groups.leaves)
         self._actual, self._naive = (np.zeros((groups.leaves, steps)) for _ in range(2))
 
@@ -86,12 +98,12 @@ class SummedActuals:
     def scores(self) -> SumScores:
         """The errors of the published sums, once all series are counted in."""
         groups, steps = self._groups, self._actual.shape[1]
-        forecast = _PublishedSums.read(self._path, steps)
+        forecast = _PublishedSums.read(self._published.path, steps)
         count = groups.sums(np.bincount(list(groups.leaf_of.values()), minlength=groups.leaves).astype(np.float64))
         kept = [
             place
             for place, node in enumerate(groups.nodes)
-            if node[0] in self._levels and forecast.series.get(node) == count[place]
+            if node[0] in self._published.levels and forecast.series.get(node) == count[place]
         ]
         nodes = tuple(groups.nodes[place] for place in kept)
         whole = groups.sums(self._seen) == count
