@@ -35,7 +35,7 @@ def imported(items: int) -> Path:
     """Folder with the dataset, its related time series and the items' metadata."""
     import pyarrow as pa
 
-    from chronos_assets.timeseries.dataset.related import write_item_metadata
+    from chronos_assets.timeseries.dataset.item_metadata import write_item_metadata
 
     work = FOLDER / f"covariates-{items}"
     if not (work / "related" / "_manifest.json").exists():
@@ -91,7 +91,7 @@ def add_up(forecast: Path, work: Path) -> None:
     from chronos_assets.calendar.frequencies import Frequency, Grid
     from chronos_assets.predictors.hierarchy import find_hierarchy
     from chronos_assets.predictors.reconciliation import LEVELS_FILE, series_of, write_levels
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
+    from chronos_assets.timeseries.dataset.item_metadata import read_item_metadata
     from chronos_assets.timeseries.forecast.files import WindowFolder
 
     window, dataset = WindowFolder.read(forecast), work / "dataset"

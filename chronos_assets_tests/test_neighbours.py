@@ -43,7 +43,7 @@ from chronos_assets.serving.web_guard import WebGuard
 from chronos_assets.settings import Cadence, Settings
 from chronos_assets.timeseries.dataset.sample import sample_params
 from chronos_assets.timeseries.dataset.sampling import sample_files
-from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion, query_forecast, render_csv
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
@@ -106,7 +106,7 @@ class TestTheClockOfPartitions:
     ) -> None:
         params = make_params()
         dataset = write_dataset(tmp_path, params, [MadeSeries(("a",), "2024-01-01", range(48))])
-        state: Any = SimpleNamespace(require_manifest=lambda: read_manifest(dataset), params=params, clock=clock)
+        state: Any = SimpleNamespace(require_manifest=lambda: Manifest.read(dataset), params=params, clock=clock)
         said = unseen_rows(state, made)
         assert bool(said) == bool(periods)
         for _, text in said:
@@ -552,7 +552,7 @@ class TestStrangers:
     def test_a_manifest_that_is_none_says_what_to_do(self, tmp_path: Path, text: str) -> None:
         (tmp_path / DATASET_MANIFEST).write_text(text)
         with pytest.raises(DatasetError, match=r"import the data again|upgrade"):
-            read_manifest(tmp_path)
+            Manifest.read(tmp_path)
 
     @pytest.mark.parametrize("name", ["a/" * 60 + "../" * 61 + "x", "./../x", "a/b/../../../x"])
     def test_long_ways_out_of_an_archive_are_refused(self, tmp_path: Path, name: str) -> None:

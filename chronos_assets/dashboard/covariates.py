@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from chronos_assets.dashboard.queries import ItemSeries
 from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
-from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata
+from chronos_assets.timeseries.dataset.related import CovariateAttribute
 from chronos_assets.wording import first_line
 
 
@@ -132,6 +133,6 @@ def _readable(asset: str) -> Iterator[None]:
 @lru_cache(maxsize=2)
 def _read_items(folder: Path) -> ItemMetadata:
     """The metadata of one version's folder."""
-    from chronos_assets.timeseries.dataset.related import read_item_metadata
+    from chronos_assets.timeseries.dataset.item_metadata import read_item_metadata
 
     return read_item_metadata(folder)

@@ -28,7 +28,8 @@ from chronos_assets.planning.imports import ImportRecord, with_covariates
 from chronos_assets.planning.listing import files_digest, trusted_times
 from chronos_assets.platforms.store import ObjectInfo
 from chronos_assets.store_layout import PARAMS_KEY
-from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest
+from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.wording import counted
 
 NOTHING_READ = "none"  # in place of the digest of files, where nothing is declared

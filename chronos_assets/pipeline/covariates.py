@@ -16,12 +16,8 @@ from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
 from chronos_assets.system import document_digest
-from chronos_assets.timeseries.dataset.related import (
-    ItemMetadata,
-    MetadataManifest,
-    RelatedManifest,
-    read_item_metadata,
-)
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata, MetadataManifest, read_item_metadata
+from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.shards import Manifest
 
 

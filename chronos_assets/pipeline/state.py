@@ -22,7 +22,8 @@ from chronos_assets.pipeline.inference import infer_params
 from chronos_assets.pipeline.model_in_use import ModelInUse, model_in_use, registered, version_in_use
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, PARAMS_KEY, RELATED_KEY
-from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest
+from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 

@@ -41,7 +41,7 @@ from chronos_assets.predictors.few_observations import (
     try_on_donors,
 )
 from chronos_assets.timeseries.arrays import Floats
-from chronos_assets.timeseries.dataset.related import ItemMetadata
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.forecast.files import (
     COLD_STARTS,

@@ -31,15 +31,8 @@ from chronos_assets.predictors.members.design import CALENDAR
 from chronos_assets.predictors.scenario import Vocabulary
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.filling import filled_as_of
-from chronos_assets.timeseries.dataset.related import (
-    CovariateAttribute,
-    ItemMetadata,
-    MetadataManifest,
-    RelatedManifest,
-    RelatedSeries,
-    iter_related,
-    read_item_metadata,
-)
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata, MetadataManifest, read_item_metadata
+from chronos_assets.timeseries.dataset.related import CovariateAttribute, RelatedManifest, RelatedSeries, iter_related
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name, shard_number
 

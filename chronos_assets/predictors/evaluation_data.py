@@ -32,7 +32,7 @@ from chronos_assets.timeseries.dataset.gluonts_arrow import read_arrow, read_dat
 from chronos_assets.timeseries.dataset.holdout import periods_known, plan_holdout, window_actuals
 from chronos_assets.timeseries.dataset.related import RelatedSeries
 from chronos_assets.timeseries.dataset.series_keys import Key
-from chronos_assets.timeseries.dataset.shards import Series, iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, Series, iter_series, list_shards
 from chronos_assets.timeseries.scoring.baselines import Past
 from chronos_assets.timeseries.scoring.gate import APPROVED, BASE, CANDIDATE
 from chronos_assets.timeseries.scoring.metrics import season_error
@@ -141,7 +141,7 @@ class DatasetWindows:
         if request.grid is None:
             raise WorkloadError("parameters of the evaluation: frequency not given, which the channel dataset needs")
         self._grid = request.grid
-        self._manifest = read_manifest(folder)
+        self._manifest = Manifest.read(folder)
         self._manifest.check("evaluation", self._grid.frequency, request.dimensions)
         self._covariates = open_covariates(workspace, self._grid, self._manifest, request.holidays)
         self._holdout = plan_holdout(

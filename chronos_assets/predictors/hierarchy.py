@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.reconciliation import TOTAL
 from chronos_assets.timeseries.arrays import Floats
-from chronos_assets.timeseries.dataset.related import ItemMetadata
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.wording import some_of
 

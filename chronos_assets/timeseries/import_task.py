@@ -36,8 +36,9 @@ from chronos_assets.timeseries.dataset.import_memory import ImportMemory, recipe
 from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.incremental import TargetReport
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest
 from chronos_assets.timeseries.dataset.metadata_importing import import_metadata
-from chronos_assets.timeseries.dataset.related import MetadataManifest, RelatedManifest
+from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.related_changes import related_recipe
 from chronos_assets.timeseries.dataset.related_importing import import_related
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory

@@ -50,7 +50,7 @@ from chronos_assets.system import write_json
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.filling import context_as_of
 from chronos_assets.timeseries.dataset.series_keys import Key
-from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, iter_series, list_shards
 from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
@@ -64,7 +64,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
     """Explain one window."""
     request = parse_request(workspace.parameters())
     folder = workspace.input("dataset")
-    dataset = read_manifest(folder)
+    dataset = Manifest.read(folder)
     dataset.check("explanation", request.grid.frequency, request.dimensions)
     windows = plan_windows(request, dataset)
     if len(windows) != 1:

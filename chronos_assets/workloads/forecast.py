@@ -102,7 +102,7 @@ from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.scenario import ScenarioError, ScenarioRun
 from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.series_keys import Key, series_name
-from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard, read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard
 from chronos_assets.timeseries.forecast.files import (
     MAX_NAMED,
     ForecastLayout,
@@ -134,7 +134,7 @@ def _open_job(
     """The job of a workspace's parameters; with the predictors of all windows, if they were learned already."""
     request = parse_request(workspace.parameters())
     folder = workspace.input("dataset")
-    dataset = read_manifest(folder)
+    dataset = Manifest.read(folder)
     dataset.check("forecast", request.grid.frequency, request.dimensions)
     shards = _present(folder, dataset, several=len(workspace.hosts) > 1)
     windows = plan_windows(request, dataset)

@@ -60,7 +60,7 @@ from chronos_assets.predictors.predictor import BASE_FOLDER, PREDICTOR_FILE, REC
 from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor
 from chronos_assets.timeseries.dataset.holdout import Holdout, plan_holdout
-from chronos_assets.timeseries.dataset.shards import Series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, Series, list_shards
 
 
 @checked
@@ -85,7 +85,7 @@ def main(workspace: Workspace, reporter: Reporter) -> None:
 def _learn_windows(document: Mapping[str, Any], workspace: Workspace, reporter: Reporter) -> None:
     request = parse_request(document)
     folder = workspace.input("dataset")
-    dataset = read_manifest(folder)
+    dataset = Manifest.read(folder)
     dataset.check("forecast", request.grid.frequency, request.dimensions)
     windows = plan_windows(request, dataset)
     covariates = open_covariates(workspace, request.grid, dataset, request.holidays)
@@ -147,7 +147,7 @@ def _learn_version(document: Mapping[str, Any], workspace: Workspace, reporter: 
 def _learn_around(checkpoint: Path, request: VersionRequest, workspace: Workspace, reporter: Reporter) -> None:
     """Learn the predictor of a checkpoint's folder."""
     folder = workspace.input("dataset")
-    dataset = read_manifest(folder)
+    dataset = Manifest.read(folder)
     dataset.check("learning", request.grid.frequency, request.dimensions)
     holdout = plan_holdout(
         *dataset.span(request.grid),

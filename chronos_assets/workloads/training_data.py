@@ -20,7 +20,6 @@ from chronos_assets.timeseries.dataset.shards import (
     Series,
     iter_series,
     list_shards,
-    read_manifest,
     seeded_digest,
 )
 from chronos_assets.workloads.training_request import TrainRequest, given
@@ -36,7 +35,7 @@ class TargetDataset:
                 f"parameters of the training: {' and '.join(missing)} not given, which the channel target needs"
             )
         self.folder, self.request = folder, request
-        self.manifest: Manifest = read_manifest(folder)
+        self.manifest: Manifest = Manifest.read(folder)
         self.grid = Grid(given(request.frequency), request.alignment)
         self.manifest.check("training", self.grid.frequency, request.dimensions)
         self.holdout = plan_holdout(

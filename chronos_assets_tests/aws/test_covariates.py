@@ -14,7 +14,8 @@ import pytest
 
 from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.store_layout import METADATA_KEY, RELATED_KEY
-from chronos_assets.timeseries.dataset.related import iter_related, read_item_metadata
+from chronos_assets.timeseries.dataset.item_metadata import read_item_metadata
+from chronos_assets.timeseries.dataset.related import iter_related
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory
 from chronos_assets_tests.aws.line import CloudLine, cloud_group, cloud_line, environment
 from chronos_assets_tests.defs.line import FIRST, ITEMS, PARAMS, failure_reason

@@ -13,7 +13,7 @@ from chronos_assets.params.forecast import ForecastParams, to_document
 from chronos_assets.platforms.local.publishing import publish_directory
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.what_if import write_what_if
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
@@ -52,7 +52,7 @@ def write_store(root: Path, keys: tuple[Key, ...] = KEYS) -> ForecastParams:
     series[0].values[80] = 500.0  # type: ignore[index] - an array
     staged = root / ".staged"
     write_dataset(staged, params, series)
-    version = read_manifest(staged).data_version
+    version = Manifest.read(staged).data_version
     publish_directory(root / "dataset/target_time_series", staged)
     for as_of, first in ((OLD, "2024-01-04T00:00"), (NEW, "2024-01-05T00:00")):
         # The milk is forecast too high, and by more each day.

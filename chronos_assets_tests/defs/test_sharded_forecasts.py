@@ -19,7 +19,7 @@ from chronos_assets.platforms.jobs import JobRequest, JobResult
 from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.timeseries.dataset import importing
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
@@ -110,7 +110,7 @@ def published(line: Line) -> dict[str, bytes]:
 
 
 def test_the_parts_of_all_instances_are_published_as_the_forecast_of_one(line: Line, tmp_path: Path) -> None:
-    manifest = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    manifest = Manifest.read(line.group.store.snapshot(DATASET_KEY))
     assert manifest.n_shards == 3 * SHARDS_PER_INSTANCE
     group = line.group
     found = []
@@ -139,7 +139,7 @@ def test_more_instances_cut_the_dataset_finer_and_leave_its_version(line: Line) 
         group = Group(replace(line.group.settings, aws=AwsSettings(forecast_instances=instances)))
         assert dataset_is_current(GroupState(group), line.instance) == current
     assert Line(group, line.instance, group_definitions(group)).run(["target_time_series"]).success
-    after = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    after = Manifest.read(line.group.store.snapshot(DATASET_KEY))
     assert (after.n_shards, after.data_version) == (5 * SHARDS_PER_INSTANCE, before.data_version)
     # Who read the manifest before the import finds every series in the shards after it.
     keys = [(f"client {number:02d}",) for number in range(30)]
@@ -157,11 +157,11 @@ def test_a_part_that_is_lost_fails_the_run_and_publishes_nothing(line: Line, tmp
 
 
 def test_what_a_model_read_of_a_series_is_found_in_the_shard_that_holds_it(line: Line, tmp_path: Path) -> None:
-    dataset = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    dataset = Manifest.read(line.group.store.snapshot(DATASET_KEY))
     line.group.__dict__["jobs"] = SharingJobs(line.group, tmp_path / "jobs", 2)
     line.put("train/demand.csv", "\n".join(hourly_rows(4)) + "\n")
     assert line.run(["target_time_series"]).success
-    sparse = read_manifest(line.group.store.snapshot(DATASET_KEY))
+    sparse = Manifest.read(line.group.store.snapshot(DATASET_KEY))
     assert len(sparse.shards) < sparse.n_shards == dataset.n_shards
     assert line.run(["forecasts"], "2024-01-04").success
     manifest = published_manifest(line.group)

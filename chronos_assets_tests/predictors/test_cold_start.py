@@ -11,7 +11,7 @@ import pytest
 
 from chronos_assets.predictors.cold_start import NO_ROW, NOBODY_ALIKE, add_cold_starts, mixture
 from chronos_assets.predictors.few_observations import LATEST, level_of, try_on_donors
-from chronos_assets.timeseries.dataset.related import ItemMetadata, read_item_metadata, write_item_metadata
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata, read_item_metadata, write_item_metadata
 from chronos_assets.timeseries.forecast.files import ForecastLayout, cold_start_keys, skipped_table, write_window
 
 PERIODS = np.array(["2024-01-01", "2024-01-02"], "datetime64[us]")

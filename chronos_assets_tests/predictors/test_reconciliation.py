@@ -15,8 +15,8 @@ from chronos_assets.models.quantiles import normal_scores
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.predictors.hierarchy import Hierarchy, LevelsError, find_hierarchy
 from chronos_assets.predictors.reconciliation import check_size, min_trace, write_levels
-from chronos_assets.timeseries.dataset.related import read_item_metadata
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.item_metadata import read_item_metadata
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.files import WindowFolder
 from chronos_assets_tests.timeseries.builders import (
     DatasetFolder,
@@ -56,7 +56,7 @@ def made(
     dataset = write_dataset(
         tmp_path / "dataset", params, [MadeSeries(key, "2024-01-01", values) for key, values in series.items()]
     )
-    manifest = read_manifest(dataset)
+    manifest = Manifest.read(dataset)
     end = params.grid.start(np.array([manifest.span(params.grid)[1] + 1]))[0]
     folder = tmp_path / "forecast"
     write_forecast(folder / "forecast.parquet", params, str(end), forecasts)

@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Frequency, Grid
 from chronos_assets.params.forecast import Attribute, ForecastParams
 from chronos_assets.system import text_digest
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, write_item_metadata
 from chronos_assets.timeseries.dataset.related import (
     CovariateAttribute,
     Kind,
-    MetadataManifest,
     RelatedManifest,
     RelatedSeries,
     related_version,
     shard_schema,
-    write_item_metadata,
     write_related_file,
 )
-from chronos_assets.timeseries.dataset.shards import Manifest, Shard, read_manifest, shard_name, shard_number
+from chronos_assets.timeseries.dataset.shards import Manifest, Shard, shard_name, shard_number
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 
 Key = tuple[str, ...]
@@ -182,7 +181,7 @@ def make_related(
     folder: Path, dataset: Path, series: Sequence[MadeRelated], *, known: Sequence[str] = ()
 ) -> RelatedManifest:
     """Related time series for a dataset's folder, as an import would leave them; `known` are known in advance."""
-    manifest = read_manifest(dataset)
+    manifest = Manifest.read(dataset)
     grid = Grid(Frequency.parse(manifest.frequency), Alignment(**(manifest.alignment or {})))
     attributes: dict[str, CovariateAttribute] = {}
     rows = []
@@ -287,7 +286,7 @@ class DatasetFolder:
     @cached_property
     def manifest(self) -> Manifest:
         """Of the dataset; `DatasetError` where there is none."""
-        return read_manifest(self.path)
+        return Manifest.read(self.path)
 
     def each(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, Path]]:
         """The shards where they lie."""

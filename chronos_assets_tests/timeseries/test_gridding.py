@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets_tests.timeseries.train_drop import HOURS, Drop, params_for, rows
 
 NAN = float("nan")
@@ -113,7 +113,7 @@ class TestOverlap:
     def test_a_newer_file_can_take_a_value_back_even_the_last(self, drop):
         drop.put(HOURS).put("2024-01-01 02:00:00,,a\n").run()
         assert drop.targets() == {"a": [1, 2]}
-        assert read_manifest(drop.output).last == "2024-01-01T01:00:00"
+        assert Manifest.read(drop.output).last == "2024-01-01T01:00:00"
 
     def test_files_that_differ_in_a_column_beside_the_series_do_not_replace_each_other(self, drop):
         params = params_for(columns=("item_id", "store", "timestamp", "target_value"))

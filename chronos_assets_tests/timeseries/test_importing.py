@@ -23,7 +23,7 @@ from chronos_assets.timeseries.dataset import importing
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
-from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest, shard_number
+from chronos_assets.timeseries.dataset.shards import Manifest, iter_series, list_shards, shard_number
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.slow_import import slow_import
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
@@ -68,7 +68,7 @@ class TestDataset:
 
     def test_a_series_is_whole_in_the_shard_of_its_hash(self, drop):
         drop.put(many_rows()).run(shard_bytes=1500)
-        manifest = read_manifest(drop.output)
+        manifest = Manifest.read(drop.output)
         assert len(manifest.shards) > 4
         for path in list_shards(drop.output):
             for series in iter_series(path):
@@ -150,7 +150,7 @@ class TestDataset:
         document = json.loads((drop.output / "_manifest.json").read_text())
         assert (document["first"], document["last"]) == ("2024-01-01T00:00:00", "2024-01-01T02:00:00")
         assert document["shards"][0]["sha256"] == report.manifest.shards[0].sha256
-        assert read_manifest(drop.output) == report.manifest
+        assert Manifest.read(drop.output) == report.manifest
 
 
 items = st.sampled_from(["a", "B", "01", "x,y", 'q"t', "é"])

@@ -11,8 +11,8 @@ from chronos_assets.params.attributes import Attribute, CovariateSchema, Metadat
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import metadata_source, target_source
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, read_item_metadata
 from chronos_assets.timeseries.dataset.metadata_importing import MetadataReport, import_metadata
-from chronos_assets.timeseries.dataset.related import MetadataManifest, read_item_metadata
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
 from chronos_assets.timeseries.dataset.train_files import TrainFile

@@ -16,7 +16,7 @@ import pytest
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
-from chronos_assets.timeseries.dataset.shards import Manifest, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
@@ -59,7 +59,7 @@ def check_failed(outcome: CheckOutcome, severity: str, *problems: str) -> None:
 
 def rewrite(dataset: Path, change: Any, *, shard: int = 0) -> None:
     """Change the rows of a shard, as a table of columns, and let the manifest know its new bytes."""
-    manifest = read_manifest(dataset)
+    manifest = Manifest.read(dataset)
     path = dataset / manifest.shards[shard].name
     table = pq.read_table(path)
     pq.write_table(change(table), path)
@@ -67,7 +67,7 @@ def rewrite(dataset: Path, change: Any, *, shard: int = 0) -> None:
 
 
 def update(dataset: Path, shard: int, **changes: Any) -> None:
-    manifest = read_manifest(dataset)
+    manifest = Manifest.read(dataset)
     shards = list(manifest.shards)
     shards[shard] = dataclasses.replace(shards[shard], **changes)
     (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, shards=tuple(shards)).to_json())
@@ -162,7 +162,7 @@ def test_files_that_are_not_those_of_the_manifest_are_named(tmp_path: Path) -> N
 def test_totals_of_the_manifest_and_the_parameters_are_compared_too(tmp_path: Path) -> None:
     params = make_params()
     dataset = write_dataset(tmp_path, params, series_of("a"), shards=1)
-    manifest = read_manifest(dataset)
+    manifest = Manifest.read(dataset)
     (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, observed=3).to_json())
     check_failed(check_dataset(DatasetFolder(dataset), params), "error", "wrong observed")
     (dataset / DATASET_MANIFEST).write_text(dataclasses.replace(manifest, frequency="D").to_json())

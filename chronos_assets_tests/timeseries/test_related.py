@@ -8,14 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from chronos_assets.timeseries.dataset.related import (
-    MetadataManifest,
-    RelatedManifest,
-    iter_related,
-    read_item_metadata,
-    write_item_metadata,
-)
-from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest, shard_number
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, read_item_metadata, write_item_metadata
+from chronos_assets.timeseries.dataset.related import RelatedManifest, iter_related
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_number
 from chronos_assets_tests.timeseries.builders import (
     MadeRelated,
     MadeSeries,
@@ -46,7 +41,7 @@ def test_a_shard_of_the_dataset_is_read_beside_the_one_shard_of_its_number(tmp_p
     manifest = related(tmp_path)
     read = RelatedManifest.read(tmp_path / "related")
     assert read == manifest
-    read.check(read_manifest(tmp_path / "dataset"))
+    read.check(Manifest.read(tmp_path / "dataset"))
     assert [(each.name, each.kind, each.known_in_advance, each.last) for each in read.attributes] == [
         ("price", "number", True, "2024-01-01T03:00:00"),
         ("event", "category", False, "2024-01-01T03:00:00"),
@@ -78,11 +73,11 @@ def test_series_are_whole_however_they_are_batched(tmp_path: Path, batch_rows: i
 
 def test_related_time_series_of_another_dataset_are_refused(tmp_path: Path) -> None:
     manifest = related(tmp_path)
-    other = read_manifest(dataset(tmp_path / "other", shards=4))
+    other = Manifest.read(dataset(tmp_path / "other", shards=4))
     with pytest.raises(DatasetError, match="materialize related_time_series again"):
         manifest.check(other)
     with pytest.raises(DatasetError, match="materialize related_time_series again"):
-        manifest.check(replace(read_manifest(tmp_path / "dataset"), data_version="newer"))
+        manifest.check(replace(Manifest.read(tmp_path / "dataset"), data_version="newer"))
 
 
 def test_the_data_version_follows_the_values(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from chronos_assets.timeseries.dataset.related_checks import check_related_rows
 from chronos_assets.timeseries.dataset.related_importing import import_related
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets_tests.timeseries.builders import MadeSeries, write_dataset
 from chronos_assets_tests.timeseries.test_related_importing import daily, read_all
@@ -140,7 +140,7 @@ def test_what_is_touched(tmp_path: Path) -> None:
     report = history.run()
     assert isinstance(report, ImportReport)
     assert said(report) == ("", 1, len(report.manifest.shards) - 1, 1)
-    assert check_related_rows(tmp_path / "related", report.manifest, read_manifest(tmp_path / "dataset")).passed
+    assert check_related_rows(tmp_path / "related", report.manifest, Manifest.read(tmp_path / "dataset")).passed
     found = read_all(tmp_path / "related")
     np.testing.assert_equal(found["a",].values["price"][-3:], [(DAYS - 1) / 8, np.nan, 5.0])
     # A new text in a file that is older than all others, and prices long after the horizon.

@@ -21,7 +21,7 @@ from chronos_assets.timeseries.dataset.related import RelatedManifest, RelatedSe
 from chronos_assets.timeseries.dataset.related_importing import RelatedReport, import_related
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 from chronos_assets.timeseries.import_task import ImportFiles, ImportTask, run_import
 from chronos_assets_tests.timeseries.builders import MadeSeries, make_params, write_dataset
@@ -119,7 +119,7 @@ def test_values_stand_on_the_datasets_grid_up_to_the_horizon(tmp_path: Path) -> 
         days(a, manifest, "price"), {"01": NAN, "02": 2, "03": NAN, "04": 4, "05": NAN, "06": NAN, "07": NAN}
     )
     assert days(b, manifest, "price") == {"07": 7}
-    manifest.check(read_manifest(drop.dataset))
+    manifest.check(Manifest.read(drop.dataset))
 
 
 def test_what_reaches_beyond_the_targets_end_is_known_in_advance_unless_said_otherwise(tmp_path: Path) -> None:
@@ -439,7 +439,7 @@ def test_rows_that_lie_elsewhere_in_a_period_than_the_targets_are_refused(
     if said:
         with pytest.raises(ImportFailure, match=said):
             run(beside, "out", params, **own)
-        declared = replace(params, alignment=Alignment(**read_manifest(tmp_path / "dataset").alignment or {}))
+        declared = replace(params, alignment=Alignment(**Manifest.read(tmp_path / "dataset").alignment or {}))
         assert run(beside, "out", declared, **own).manifest.rows
         return
     run(beside, "out", params, **own)

@@ -16,7 +16,6 @@ from chronos_assets.timeseries.dataset.shards import (
     iter_series,
     key_hash,
     list_shards,
-    read_manifest,
     shard_number,
 )
 from chronos_assets.timeseries.manifests import DATASET_MANIFEST
@@ -99,7 +98,7 @@ class TestManifest:
 
     def test_a_folder_without_one_is_no_dataset(self, tmp_path):
         with pytest.raises(DatasetError, match="import the train files first"):
-            read_manifest(tmp_path)
+            Manifest.read(tmp_path)
 
     @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 1}'])
     def test_a_broken_one_says_what_to_do(self, text):

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_assets.predictors.hierarchy import find_hierarchy
-from chronos_assets.timeseries.dataset.related import CovariateAttribute, ItemMetadata
+from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata
+from chronos_assets.timeseries.dataset.related import CovariateAttribute
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.metrics_file import write_metrics
 from chronos_assets.timeseries.scoring.sums import PublishedLevels

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.casting import Cast, CastValue, sql_rows
 from chronos_assets.timeseries.dataset.resources import Resources
-from chronos_assets.timeseries.dataset.shards import read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.dataset.train_file_reader import TrainFileReader
 from chronos_assets.timeseries.dataset.train_files import TrainFile, bring
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
@@ -237,7 +237,7 @@ class TestTime:
         assert [row.line for row in failure.rows] == [2]
         drop.files.clear()
         drop.put(rows("01/02/2024 00:00,1,a")).run(params)
-        assert read_manifest(drop.output).first == "2024-02-01T00:00:00"
+        assert Manifest.read(drop.output).first == "2024-02-01T00:00:00"
 
     @pytest.mark.parametrize(
         ("frequency", "boundary", "expected"),

@@ -14,7 +14,7 @@ from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.importing import import_target_time_series
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sample import sample_params
-from chronos_assets.timeseries.dataset.shards import iter_series, list_shards, read_manifest
+from chronos_assets.timeseries.dataset.shards import Manifest, iter_series, list_shards
 from chronos_assets.timeseries.dataset.train_files import TrainFile
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -103,7 +103,7 @@ class Drop:
 
     def series(self):
         """Series by key (text for a plain item id): timestamps as text, targets, filled."""
-        dimensions = read_manifest(self.output).dimensions
+        dimensions = Manifest.read(self.output).dimensions
         found = {}
         for path in list_shards(self.output):
             for series in iter_series(path, dimensions):

@@ -26,7 +26,7 @@ from chronos_assets.predictors.covariates import (
 )
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.predictors.traits import TraitEffects
-from chronos_assets.timeseries.dataset.shards import DatasetError, read_manifest
+from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
 from chronos_assets.timeseries.forecast.files import series_traits
 from chronos_assets.workloads import evaluate, explain, forecast, learn
 from chronos_assets_tests.models import tiny
@@ -324,7 +324,7 @@ def test_series_and_related_series_are_joined_and_cut(tmp_path, sales):
     inputs = write(tmp_path / "in", sales[:3])
     grid = Grid(Frequency.parse("D"))
     workspace = processing_root(tmp_path / "job", {}, folders_of(inputs))
-    source = open_covariates(workspace, grid, read_manifest(inputs / "dataset"), None)
+    source = open_covariates(workspace, grid, Manifest.read(inputs / "dataset"), None)
     assert isinstance(source, CovariateFolders)
     first = int(grid.ordinal(np.array([np.datetime64(START, "us")]))[0])
     related = source.of_series([("item-01",), ("nobody",)])

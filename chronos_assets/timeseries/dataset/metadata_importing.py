@@ -24,7 +24,7 @@ from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, CovariateSource, read_source
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.import_report import ImportReport
-from chronos_assets.timeseries.dataset.related import MetadataManifest, write_item_metadata
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, write_item_metadata
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in

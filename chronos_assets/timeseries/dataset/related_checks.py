@@ -7,12 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome, Row
-from chronos_assets.timeseries.dataset.related import (
-    MetadataManifest,
-    RelatedManifest,
-    iter_related,
-    read_item_metadata,
-)
+from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, read_item_metadata
+from chronos_assets.timeseries.dataset.related import RelatedManifest, iter_related
 from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shards import Manifest, shard_number
 

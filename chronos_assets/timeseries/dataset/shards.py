@@ -275,23 +275,14 @@ class ShardSource(Protocol):
         """Each of some shards, in order, as a file for `iter_series` that may be gone once the next is asked for."""
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest of a dataset folder.
-
-    Raises:
-        DatasetError: where there is none.
-    """
-    return Manifest.read(directory)
-
-
 def list_shards(directory: Path) -> list[Path]:
     """The shards of a dataset folder for `iter_series`, in order of their names, as its manifest has them."""
-    return [directory / shard.name for shard in read_manifest(directory).shards]
+    return [directory / shard.name for shard in Manifest.read(directory).shards]
 
 
 def list_files(directory: Path) -> list[Path]:
     """All Parquet files of a dataset folder, tails too: each row is in one of them, a series may be in two."""
-    return [directory / name for shard in read_manifest(directory).shards for name in shard.files]
+    return [directory / name for shard in Manifest.read(directory).shards for name in shard.files]
 
 
 def tail_name(shard: str) -> str:
