@@ -1,7 +1,7 @@
 """Related time series on disk: names, layout, reading and writing of the files.
 
-Here: what the folder holds. Making it from users' files belongs to `related_importing`, publishing it to `platforms`, turning it
-into covariates of a forecast to `predictors`. Elsewhere, too: item metadata (`item_metadata`).
+Here: what the folder holds. Making it from users' files belongs to `related_importing`, publishing it to `platforms`, turning
+it into covariates of a forecast to `predictors`. Elsewhere, too: item metadata (`item_metadata`).
 
 `related_time_series/` holds `part-00000.parquet` … and `_manifest.json`. The columns of a shard are item_id, the dataset's
 dimensions, timestamp (naive, microseconds; start of a period of the dataset's grid) and one column for each attribute:
