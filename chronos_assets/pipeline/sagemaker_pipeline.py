@@ -6,7 +6,7 @@ Elsewhere: the pipeline (`platforms.aws.pipeline_definition`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from chronos_assets.pipeline.packaging import evaluation_parameters
 from chronos_assets.pipeline.predictors import learning_parameters
@@ -18,7 +18,6 @@ from chronos_assets.settings import model_reference
 
 if TYPE_CHECKING:
     from chronos_assets.platforms.aws.pipeline_definition import TrainingLine, TrainingPipeline
-    from chronos_assets.platforms.aws.store import S3Store
 
 
 def training_line(state: GroupState, *, base_model: str = "", name: str = "") -> TrainingLine:
@@ -58,16 +57,8 @@ def training_pipeline(state: GroupState, *, base_model: str = "", name: str = ""
         ChronosAssetsError: `params.json` has errors.
         PipelineError: SageMaker could not run the line.
     """
-    from chronos_assets.platforms.aws.clients import clients_of
     from chronos_assets.platforms.aws.pipeline_definition import TrainingPipeline
-    from chronos_assets.platforms.aws.platform import code_location
+    from chronos_assets.platforms.aws.platform import deployment
 
-    group = state.group
-    settings = group.settings
-    return TrainingPipeline(
-        training_line(state, base_model=base_model, name=name),
-        clients_of(settings),
-        cast("S3Store", group.store),
-        settings.aws,
-        code_location=code_location(settings),
-    )
+    line = training_line(state, base_model=base_model, name=name)
+    return TrainingPipeline(line, deployment(state.group.settings, state.group.store))

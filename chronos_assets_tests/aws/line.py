@@ -11,7 +11,7 @@ import dagster as dg
 
 from chronos_assets.definitions import group_definitions
 from chronos_assets.pipeline.group import Group
-from chronos_assets.platforms.aws.platform import AwsPlatform, code_location
+from chronos_assets.platforms.aws.platform import AwsPlatform, deployment
 from chronos_assets.platforms.aws.sagemaker.faults import Timing
 from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows
@@ -62,13 +62,13 @@ def cloud_group(variables: dict[str, str]) -> Group:
     settings = Settings.from_env(variables)
     platform = AwsPlatform(settings)
     store: Any = platform.store()
-    clients, aws, location = platform.clients, settings.aws, code_location(settings)
+    place = deployment(settings, store, platform.clients)
     parts = {
         "store": store,
-        "jobs": SageMakerJobs(clients, store, aws, code_location=location, timing=FAST),
-        "tuning": SageMakerTuning(clients, store, aws, code_location=location, timing=FAST),
-        "endpoints": SageMakerEndpoints(clients, store, aws, code_location=location, poll_first=0.05, poll_most=0.2),
-        "tables": AthenaTables(clients, aws, timing=QueryTiming(first=0.02, most=0.1)),
+        "jobs": SageMakerJobs(place, timing=FAST),
+        "tuning": SageMakerTuning(place, timing=FAST),
+        "endpoints": SageMakerEndpoints(place, poll_first=0.05, poll_most=0.2),
+        "tables": AthenaTables(platform.clients, settings.aws, timing=QueryTiming(first=0.02, most=0.1)),
     }
     return Group(settings, parts)
 

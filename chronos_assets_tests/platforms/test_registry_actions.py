@@ -2,6 +2,7 @@
 
 import pytest
 
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.local.registry import LocalRegistry
 from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.registry import Registry, RegistryError, approve, reject, roll_back
@@ -19,7 +20,7 @@ def empty(request, tmp_path):
     store = deployment.open_store(aws, request.getfixturevalue("s3_server"), tmp_path)
     model = deployment.publish_model(store, tmp_path)
     clients = deployment.clients_of(aws)
-    return SageMakerRegistry(clients, store, deployment.SETTINGS, code_location=deployment.LOCATION), model
+    return SageMakerRegistry(AwsDeployment(clients, store, deployment.SETTINGS, deployment.LOCATION)), model
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.endpoint_calls import EndpointCalls
 from chronos_assets.platforms.aws.endpoint_faults import NotSwitchedError, UnansweredError, log_group
 from chronos_assets.platforms.aws.endpoint_models import model_source
@@ -43,8 +43,7 @@ from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_gone, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
-from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_list, tag_value
+from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_value
 from chronos_assets.platforms.endpoints import (
     EndpointError,
     EndpointRequest,
@@ -93,10 +92,7 @@ class SageMakerEndpoints:
     """`Endpoints` in SageMaker.
 
     Args:
-        clients: of the account and region.
-        store: that has the models.
-        settings: kind of the endpoint, instances, image, role, alarms, ...
-        code_location: what everything that is made is tagged with.
+        aws: the deployment.
         poll_first, poll_most: seconds between two looks at an endpoint that changes.
         answer_seconds: how long an asynchronous endpoint may take for an answer, and a new one for its first.
         answer_poll_seconds: between two looks for that.
@@ -104,24 +100,23 @@ class SageMakerEndpoints:
 
     def __init__(
         self,
-        clients: AwsClients,
-        store: S3Store,
-        settings: AwsSettings,
+        aws: AwsDeployment,
         *,
-        code_location: str,
         poll_first: float = 5.0,
         poll_most: float = 30.0,
         answer_seconds: float = 600.0,
         answer_poll_seconds: float = 1.0,
     ) -> None:
-        self._clients = clients
-        self._store = store
-        self._settings = settings
-        self._code_location = code_location
-        self._lineage = Lineage(clients, code_location, store.url, poll_first=min(poll_first, 2.0), poll_most=poll_most)
+        self._aws = aws
+        self._clients, self._store, self._settings = aws.clients, aws.store, aws.settings
+        self._lineage = Lineage(
+            aws.clients, aws.code_location, aws.store.url, poll_first=min(poll_first, 2.0), poll_most=poll_most
+        )
         self._poll_first = poll_first
         self._poll_most = poll_most
-        self._calls = EndpointCalls(clients, store, answer_seconds=answer_seconds, poll_seconds=answer_poll_seconds)
+        self._calls = EndpointCalls(
+            aws.clients, aws.store, answer_seconds=answer_seconds, poll_seconds=answer_poll_seconds
+        )
 
     # --- what `Endpoints` asks for ------------------------------------------------------------------------------------
 
@@ -227,11 +222,7 @@ class SageMakerEndpoints:
         self._make(request, wanted)
         if there is None:
             call = self._client.create_endpoint
-            more: dict[str, Any] = {
-                "Tags": tag_list(
-                    self._settings, code_location=self._code_location, store=self._store.url, endpoint=request.name
-                )
-            }
+            more: dict[str, Any] = {"Tags": self._aws.tags(endpoint=request.name)}
         else:
             call, more = self._client.update_endpoint, {"DeploymentConfig": update_policy(self._settings)}
         try:
@@ -254,14 +245,7 @@ class SageMakerEndpoints:
 
     def _make(self, request: EndpointRequest, wanted: Plan) -> None:
         """The model and the configuration; what an interrupted deployment made has the same names and content."""
-        tags = tag_list(
-            self._settings,
-            code_location=self._code_location,
-            store=self._store.url,
-            endpoint=request.name,
-            identity=request.identity,
-            version=request.version,
-        )
+        tags = self._aws.tags(endpoint=request.name, identity=request.identity, version=request.version)
         calls: tuple[Callable[[], Any], ...] = (
             lambda: self._client.create_model(ModelName=wanted.name, Tags=tags, **wanted.model),
             lambda: self._client.create_endpoint_config(EndpointConfigName=wanted.name, Tags=tags, **wanted.config),

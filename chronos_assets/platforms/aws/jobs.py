@@ -22,20 +22,18 @@ import dagster as dg
 
 from chronos_assets.container.contract import MESSAGES_CHANNEL, encryption, host_order
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.machines import missing_settings
 from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
 from chronos_assets.platforms.aws.sagemaker.messages import S3Place
-from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import PREFIX, STORE
 from chronos_assets.platforms.jobs import JobError, JobRequest, JobResult, nothing_to_read
 from chronos_assets.platforms.locked_folder import LockedFolder, lock_folder
 from chronos_assets.platforms.notices import redact
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
-from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import JOBS_KEY, PIPES_KEY
 from chronos_assets.system import text_digest
 from chronos_assets.wording import counted
@@ -45,19 +43,17 @@ CONCURRENCY = 8  # files fetched at once
 _BUSY_SECONDS = 60.0  # how long to wait for another run of the same job on this machine
 
 
-def pipes_client(
-    clients: AwsClients, store: S3Store, settings: AwsSettings, *, code_location: str, timing: Timing | None = None
-) -> PipesSageMakerClient:
+def pipes_client(aws: AwsDeployment, timing: Timing | None = None) -> PipesSageMakerClient:
     """The client of SageMaker's jobs, whose Pipes lie in the store."""
     return PipesSageMakerClient(
-        bucket=store.bucket,
-        prefix=store.object_key(PIPES_KEY),
-        clients=clients,
-        code_location=code_location,
+        bucket=aws.store.bucket,
+        prefix=aws.store.object_key(PIPES_KEY),
+        clients=aws.clients,
+        code_location=aws.code_location,
         tag_prefix=PREFIX.rstrip(":"),
-        attempts=settings.job_attempts,
+        attempts=aws.settings.job_attempts,
         redact=redact,
-        encryption=encryption(store.kms_key),
+        encryption=encryption(aws.store.kms_key),
         timing=timing,
     )
 
@@ -66,27 +62,14 @@ class SageMakerJobs:
     """AWS's `Jobs`.
 
     Args:
-        clients: of the account.
-        store: where inputs and results lie.
-        settings: role, image, instances, VPC, key, times.
-        code_location: what jobs are tagged with.
+        aws: the deployment.
         timing: every wait.
     """
 
-    def __init__(
-        self,
-        clients: AwsClients,
-        store: S3Store,
-        settings: AwsSettings,
-        *,
-        code_location: str,
-        timing: Timing | None = None,
-    ) -> None:
-        self._clients = clients
-        self._store = store
-        self._settings = settings
-        self._code_location = code_location
-        self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
+    def __init__(self, aws: AwsDeployment, *, timing: Timing | None = None) -> None:
+        self._clients, self._store = aws.clients, aws.store
+        self._settings, self._code_location = aws.settings, aws.code_location
+        self._client = pipes_client(aws, timing)
 
     def expect(self, workload: str) -> None:
         """See `Jobs.expect`: nothing; an instance costs from its start on."""

@@ -34,17 +34,15 @@ from typing import Any
 from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import is_gone
-from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import tag_list
 from chronos_assets.platforms.aws.tuning_request import check_tuning, training_job, tuning_job
 from chronos_assets.platforms.job_names import is_name
 from chronos_assets.platforms.jobs import WORKLOADS, JobRequest
 from chronos_assets.platforms.tuning import SearchError, TuningRequest
-from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import PIPELINES_KEY
 from chronos_assets.system import text_digest
 
@@ -101,20 +99,15 @@ class TrainingPipeline:
 
     Args:
         line: what it does.
-        clients: of the account.
-        store: where its inputs are and its results go.
-        settings: role, image, instances, ...
-        code_location: what jobs are tagged with.
+        aws: the deployment.
 
     Raises:
         PipelineError: SageMaker could not run the line.
     """
 
-    def __init__(
-        self, line: TrainingLine, clients: AwsClients, store: S3Store, settings: AwsSettings, *, code_location: str
-    ) -> None:
+    def __init__(self, line: TrainingLine, aws: AwsDeployment) -> None:
         try:
-            check_tuning(line.search, settings)
+            check_tuning(line.search, aws.settings)
         except SearchError as error:
             raise PipelineError(str(error)) from error
         if not is_name(line.name, MAX_PIPELINE_NAME):
@@ -122,10 +115,8 @@ class TrainingPipeline:
                 f"pipeline name {line.name!r}: up to {MAX_PIPELINE_NAME} letters, digits and inner hyphens"
             )
         self._line = line
-        self._clients = clients
-        self._store = store
-        self._settings = settings
-        self._code_location = code_location
+        self._clients, self._store = aws.clients, aws.store
+        self._settings, self._code_location = aws.settings, aws.code_location
         parameters = json.dumps([line.synthetic, line.learning, line.evaluation], sort_keys=True)
         self._key = f"{PIPELINES_KEY}/{line.name}/{text_digest(parameters)[:12]}"
 

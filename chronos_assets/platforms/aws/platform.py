@@ -22,6 +22,7 @@ from chronos_assets.platforms.tuning import Tuning
 from chronos_assets.settings import Settings
 
 if TYPE_CHECKING:
+    from chronos_assets.platforms.aws.deployment import AwsDeployment
     from chronos_assets.platforms.aws.store import S3Store
 
 
@@ -33,6 +34,13 @@ def code_location(settings: Settings) -> str:
 def cache_folder(settings: Settings) -> Path:
     """Folder of this machine for copies of the store's objects."""
     return Path(settings.aws.cache or "~/.cache/chronos-assets").expanduser()
+
+
+def deployment(settings: Settings, store: Store, clients: AwsClients | None = None) -> AwsDeployment:
+    """A group's place in its account; with clients that were made before."""
+    from chronos_assets.platforms.aws.deployment import AwsDeployment
+
+    return AwsDeployment(clients or clients_of(settings), _s3(store), settings.aws, code_location(settings))
 
 
 class AwsPlatform:
@@ -57,31 +65,25 @@ class AwsPlatform:
         """See `Platform.jobs`."""
         from chronos_assets.platforms.aws.jobs import SageMakerJobs
 
-        return SageMakerJobs(self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings))
+        return SageMakerJobs(deployment(self._settings, store, self.clients))
 
     def tuning(self, store: Store) -> Tuning:
         """See `Platform.tuning`."""
         from chronos_assets.platforms.aws.tuning import SageMakerTuning
 
-        return SageMakerTuning(
-            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
-        )
+        return SageMakerTuning(deployment(self._settings, store, self.clients))
 
     def registry(self, store: Store) -> Registry:
         """See `Platform.registry`."""
         from chronos_assets.platforms.aws.registry import SageMakerRegistry
 
-        return SageMakerRegistry(
-            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
-        )
+        return SageMakerRegistry(deployment(self._settings, store, self.clients))
 
     def endpoints(self, store: Store) -> Endpoints:
         """See `Platform.endpoints`."""
         from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
 
-        return SageMakerEndpoints(
-            self.clients, _s3(store), self._settings.aws, code_location=code_location(self._settings)
-        )
+        return SageMakerEndpoints(deployment(self._settings, store, self.clients))
 
     def tables(self) -> Tables:
         """See `Platform.tables`."""

@@ -34,11 +34,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import is_gone
-from chronos_assets.platforms.aws.store import S3Store
-from chronos_assets.platforms.aws.tags import tag_list, tag_value
+from chronos_assets.platforms.aws.tags import tag_value
 from chronos_assets.platforms.registry import (
     PACKAGES,
     REGISTRATION,
@@ -56,7 +55,6 @@ from chronos_assets.platforms.registry import (
     with_status,
     without_breaks,
 )
-from chronos_assets.settings import AwsSettings
 from chronos_assets.system import text_digest
 
 MAX_PROPERTIES, MAX_DESCRIPTION, MAX_IMAGE = 50, 1024, 255
@@ -96,17 +94,13 @@ class SageMakerRegistry:
     """A `Registry` in SageMaker, for the models of one store.
 
     Args:
-        clients: of the account and region.
-        store: that has the models, and gets the documents.
-        settings: image of the container, tags.
-        code_location: what everything that is made is tagged with.
+        aws: the deployment, whose store has the models, and gets the documents.
     """
 
-    def __init__(self, clients: AwsClients, store: S3Store, settings: AwsSettings, *, code_location: str) -> None:
-        self._clients = clients
-        self._store = store
-        self._settings = settings
-        self._code_location = code_location
+    def __init__(self, aws: AwsDeployment) -> None:
+        self._aws = aws
+        self._clients, self._store = aws.clients, aws.store
+        self._settings, self._code_location = aws.settings, aws.code_location
         self._documents: dict[str, tuple[str, bytes]] = {}  # key -> etag and content
         self._foreign: set[tuple[str, int]] = set()  # ARN and time of versions of others
 
@@ -185,7 +179,7 @@ class SageMakerRegistry:
             self._client.create_model_package_group(
                 ModelPackageGroupName=group,
                 ModelPackageGroupDescription=f"Forecasting models of {self._store.url}"[:MAX_DESCRIPTION],
-                Tags=tag_list(self._settings, code_location=self._code_location, store=self._store.url, group=group),
+                Tags=self._aws.tags(group=group),
             )
 
     def _create(self, made: PackageVersion, token: str) -> None:

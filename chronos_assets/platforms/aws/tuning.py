@@ -20,12 +20,11 @@ from typing import Any
 
 import dagster as dg
 
-from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.jobs import STARTING_SECONDS, pipes_client
 from chronos_assets.platforms.aws.sagemaker.client import SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError
-from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tags import STORE
 from chronos_assets.platforms.aws.tuning_request import (
     check_tuning,
@@ -37,7 +36,6 @@ from chronos_assets.platforms.aws.tuning_request import (
 from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
 from chronos_assets.platforms.jobs import JobError, nothing_to_read
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
-from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import JOBS_KEY
 
 _PARENTS = 10  # completed searches that are looked at for one to start warm from
@@ -48,33 +46,19 @@ class SageMakerTuning:
     """AWS's `Tuning`.
 
     Args:
-        clients: of the account.
-        store: where inputs are and models go.
-        settings: role, image, instance, VPC, key, times, spot.
-        code_location: what jobs are tagged with.
+        aws: the deployment.
         warm_start: whether a search takes what the last completed one of the same base model and hyperparameters found
             as known.
         timing: every wait.
     """
 
-    def __init__(
-        self,
-        clients: AwsClients,
-        store: S3Store,
-        settings: AwsSettings,
-        *,
-        code_location: str,
-        warm_start: bool = True,
-        timing: Timing | None = None,
-    ) -> None:
-        self._clients = clients
-        self._store = store
-        self._settings = settings
-        self._code_location = code_location
+    def __init__(self, aws: AwsDeployment, *, warm_start: bool = True, timing: Timing | None = None) -> None:
+        self._clients, self._store = aws.clients, aws.store
+        self._settings, self._code_location = aws.settings, aws.code_location
         self._warm_start = warm_start
         self._timing = timing or Timing()
-        self._client = pipes_client(clients, store, settings, code_location=code_location, timing=timing)
-        self._results = Results(clients, self._timing)
+        self._client = pipes_client(aws, timing)
+        self._results = Results(aws.clients, self._timing)
 
     def tune(self, context: Any, request: TuningRequest) -> TuningResult:
         """See `Tuning.tune`.

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.endpoints import SageMakerEndpoints
 from chronos_assets.platforms.endpoints import EndpointError, EndpointRequest
 from chronos_assets.settings import AwsSettings
@@ -51,10 +52,7 @@ def make(cloud, store):
 
     def make(location=LOCATION, **changes):
         return SageMakerEndpoints(
-            clients_of(cloud),
-            store,
-            dataclasses.replace(SETTINGS, **changes),
-            code_location=location,
+            AwsDeployment(clients_of(cloud), store, dataclasses.replace(SETTINGS, **changes), location),
             poll_first=0.05,
             poll_most=0.2,  # a look is two requests: many of them take what the server needs to start
             answer_seconds=10.0,
@@ -483,7 +481,7 @@ def test_what_sagemaker_could_not_serve_is_refused_before_anything_is_made(endpo
 
 
 def test_without_role_and_image_nothing_is_deployed(cloud, store):
-    bare = SageMakerEndpoints(clients_of(cloud), store, AwsSettings(), code_location=LOCATION)
+    bare = SageMakerEndpoints(AwsDeployment(clients_of(cloud), store, AwsSettings(), LOCATION))
     with pytest.raises(EndpointError, match="without CHRONOS_SAGEMAKER_ROLE and CHRONOS_SAGEMAKER_IMAGE"):
         bare.deploy(request("one"), log)
 

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from chronos_assets.defs.failures import failures
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.jobs import SageMakerJobs
 from chronos_assets.platforms.aws.processing_request import Source, processing_job
 from chronos_assets.platforms.aws.store import S3Store
@@ -37,7 +38,7 @@ def store(cloud, tmp_path):
 @pytest.fixture
 def jobs_of(cloud, store):
     def make(**settings):
-        return SageMakerJobs(cloud.clients(), store, replace(SETTINGS, **settings), code_location="here", timing=QUICK)
+        return SageMakerJobs(AwsDeployment(cloud.clients(), store, replace(SETTINGS, **settings), "here"), timing=QUICK)
 
     return make
 

@@ -16,6 +16,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.sagemaker_pipeline import training_line, training_pipeline
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.pipeline_definition import PipelineError, TrainingPipeline
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.predictors.opening import Network
@@ -69,7 +70,7 @@ def pipeline(group, store, tmp_path):
     store.publish("dataset/target_time_series", staged)
     search = replace(line.search, inputs={**line.search.inputs, "target": "dataset/target_time_series"})
     line = replace(line, search=search, learning={"model": "candidate"})
-    return TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
+    return TrainingPipeline(line, AwsDeployment(AwsClients(), store, SETTINGS.aws, "here"))
 
 
 def steps_of(document):
@@ -193,7 +194,7 @@ def test_covariates_are_learned_from_and_measured_with(group, store, tmp_path):
         store.publish(key, staged)
     search = replace(line.search, inputs={**line.search.inputs, "target": DATASET_KEY})
     line = replace(line, search=search, learning={"model": "candidate"}, covariates=channels)
-    rendered = TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
+    rendered = TrainingPipeline(line, AwsDeployment(AwsClients(), store, SETTINGS.aws, "here"))
     document = json.loads(rendered.definition())
     steps = steps_of(document)
     parameters = {item["Name"]: item["DefaultValue"] for item in document["Parameters"]}
@@ -210,7 +211,7 @@ def test_covariates_are_learned_from_and_measured_with(group, store, tmp_path):
 def test_a_search_without_ranges_is_a_training_step(group, store):
     line = training_line(GroupState(group), name="mine")
     line = replace(line, search=replace(line.search, ranges={}, max_jobs=1))
-    rendered = TrainingPipeline(line, AwsClients(), store, SETTINGS.aws, code_location="here")
+    rendered = TrainingPipeline(line, AwsDeployment(AwsClients(), store, SETTINGS.aws, "here"))
     document = json.loads(rendered.definition())
     assert [item["Name"] for item in document["Parameters"]] == ["ModelApprovalStatus"]
     step = steps_of(document)["TuneCheckpoints"]
@@ -225,10 +226,10 @@ def test_what_could_not_run_is_refused_before_anything_is_rendered(group, store)
         (line, AwsSettings(), "CHRONOS_SAGEMAKER_ROLE is not set"),
     ):
         with pytest.raises(PipelineError, match=told):
-            TrainingPipeline(broken, AwsClients(), store, settings, code_location="here")
+            TrainingPipeline(broken, AwsDeployment(AwsClients(), store, settings, "here"))
     absent = replace(line, search=replace(line.search, inputs={**line.search.inputs, "target": "elsewhere"}))
     with pytest.raises(PipelineError, match="materialize target_time_series first"):
-        TrainingPipeline(absent, AwsClients(), store, SETTINGS.aws, code_location="here").definition()
+        TrainingPipeline(absent, AwsDeployment(AwsClients(), store, SETTINGS.aws, "here")).definition()
 
 
 def test_the_command_prints_a_definition_and_makes_the_pipeline_once(group, store, aws, monkeypatch, capsys):
@@ -320,7 +321,7 @@ def executed(group, store, aws):
         search=replace(line.search, hyperparameters={**line.search.hyperparameters, **small}, max_jobs=1),
         evaluation={**line.evaluation, "max_series": 2},
     )
-    pipeline = TrainingPipeline(line, aws.clients(), store, group.settings.aws, code_location="here")
+    pipeline = TrainingPipeline(line, AwsDeployment(aws.clients(), store, group.settings.aws, "here"))
     pipeline.upsert()
     document = json.loads(pipeline.definition())
     execution = Execution(aws, document)

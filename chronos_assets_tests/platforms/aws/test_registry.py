@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.registry import SageMakerRegistry
 from chronos_assets.platforms.registry import RegistryError
 from chronos_assets_tests.platforms.aws.deployment import (
@@ -42,7 +43,7 @@ def store(aws, s3_server, tmp_path):
 @pytest.fixture
 def make(aws, store):
     """Another registry of the same deployment, as another process has it."""
-    return lambda: SageMakerRegistry(clients_of(aws), store, SETTINGS, code_location=LOCATION)
+    return lambda: SageMakerRegistry(AwsDeployment(clients_of(aws), store, SETTINGS, LOCATION))
 
 
 @pytest.fixture
@@ -244,7 +245,7 @@ def test_what_others_registered_in_the_group_is_none_of_ours(registry, make, aws
     sagemaker.create_model_package(ModelPackageGroupName="retail", InferenceSpecification=specification)
     other_store = open_store(aws, s3_server, tmp_path / "other")
     publish_model(other_store, tmp_path / "other")
-    other = SageMakerRegistry(clients_of(aws), other_store, SETTINGS, code_location=LOCATION)
+    other = SageMakerRegistry(AwsDeployment(clients_of(aws), other_store, SETTINGS, LOCATION))
     assert register(other).version == 3
     assert [version.version for version in make().versions("retail")] == [1]
     assert [version.version for version in other.versions("retail")] == [3]

@@ -11,6 +11,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from chronos_assets.defs.failures import failures
 from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange
 from chronos_assets.platforms.aws import tuning_request
+from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.aws.tuning import SageMakerTuning
 from chronos_assets.platforms.tuning import SearchError, Tuning, TuningRequest
@@ -159,7 +160,7 @@ def publish(store, folder, content):
 
 @pytest.fixture
 def tuning(cloud, store) -> Tuning:
-    return SageMakerTuning(cloud.clients(), store, SETTINGS, code_location="here", timing=QUICK)
+    return SageMakerTuning(AwsDeployment(cloud.clients(), store, SETTINGS, "here"), timing=QUICK)
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_another_search_of_the_same_model_starts_warm_from_the_last(cloud, tunin
     tune(tuning, asked(1, base_model="amazon/chronos-bolt-tiny"))
     publish(store, tmp_path, b"shard 1")
     tune(tuning, asked(1, inputs={"target": "dataset"}))
-    cold = SageMakerTuning(cloud.clients(), store, SETTINGS, code_location="here", timing=QUICK, warm_start=False)
+    cold = SageMakerTuning(AwsDeployment(cloud.clients(), store, SETTINGS, "here"), timing=QUICK, warm_start=False)
     tune(cold, asked(2))
     requests = cloud.calls_of("CreateHyperParameterTuningJob")
     assert [bool(request.get("WarmStartConfig")) for request in requests] == [False, False, False, True, False]
