@@ -15,7 +15,8 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.training import CategoricalRange, ContinuousRange, IntegerRange, Range
 from chronos_assets.platforms.jobs import JobFiles, check_job_name
 
-# What a training job prints, and where a tuner finds it: one number per line, of SageMaker's MetricDefinitions.
+# What a training job prints, and where a tuner finds it: one number per line, of SageMaker's MetricDefinitions. The objective
+# is the job's last validation (or, where pruned, its latest).
 LOSS_REGEX = r"'loss': ([0-9\.]+)"
 VALIDATION_REGEX = r"'validation_wql': ([0-9\.]+)"
 STEP_REGEX = r"'step': ([0-9]+)"
@@ -32,7 +33,6 @@ class TuningRequest:
         inputs: channel -> store key of a folder, or path of one on this machine, that the training job reads.
         max_jobs: trials in all. max_parallel_jobs: at once.
         random_seed: of the search.
-        metric_regex: finds the objective in a training job's log; the job's last (or, where pruned, latest) value counts.
     """
 
     name: str
@@ -42,7 +42,6 @@ class TuningRequest:
     max_jobs: int = 2
     max_parallel_jobs: int = 1
     random_seed: int = 10
-    metric_regex: str = VALIDATION_REGEX
 
 
 TrialState = Literal["Completed", "Stopped", "Failed"]
@@ -149,7 +148,6 @@ def _problems(request: TuningRequest) -> Iterator[str]:
             yield f"{name} is {value!r}: give a whole number from 1"
     if not _is_whole(request.random_seed):
         yield f"random_seed is {request.random_seed!r}: give a whole number"
-    yield from _regex_problems(request.metric_regex)
     for name in sorted(request.hyperparameters.keys() & request.ranges.keys()):
         yield f"hyperparameter {name!r} has a fixed value and a range: remove one"
     for name, value in request.hyperparameters.items():
@@ -164,16 +162,6 @@ def _problems(request: TuningRequest) -> Iterator[str]:
     for channel in request.inputs:
         if not _CHANNEL.fullmatch(channel):
             yield f"input channel {channel!r}: up to 64 letters, digits, '.', '_' and '-', a letter or digit first"
-
-
-def _regex_problems(text: str) -> Iterator[str]:
-    try:
-        groups = re.compile(text).groups
-    except re.error as error:
-        yield f"metric_regex {text!r} is no regular expression: {error}"
-        return
-    if groups != 1:
-        yield f"metric_regex {text!r} has {groups} groups: put the number, and only that, into ( )"
 
 
 def _range_problems(values: Range) -> Iterator[str]:
@@ -218,14 +206,11 @@ def _is_finite(value: object) -> bool:
 # What else a training job may tell, for people.
 _RATE = re.compile(r"'learning_rate': ([0-9.]+)")
 _ETA = re.compile(r"'eta_seconds': ([0-9.]+)")
-_STEP, _LOSS = re.compile(STEP_REGEX), re.compile(LOSS_REGEX)
+_STEP, _LOSS, _VALIDATION = map(re.compile, (STEP_REGEX, LOSS_REGEX, VALIDATION_REGEX))
 
 
 class TrialLog:
     """What a training job's log reports, line by line; of a step that is reported again the later value counts.
-
-    Args:
-        metric_regex: finds the objective.
 
     Attributes:
         losses, validation: step -> value.
@@ -233,8 +218,7 @@ class TrialLog:
         rate, eta_seconds: learning rate and seconds left, as reported last, as text; "" before.
     """
 
-    def __init__(self, metric_regex: str) -> None:
-        self._metric = re.compile(metric_regex)
+    def __init__(self) -> None:
         self._step: int | None = None
         self.losses: dict[int, float] = {}
         self.validation: dict[int, float] = {}
@@ -258,7 +242,7 @@ class TrialLog:
             self.rate = rate[1]
         if (eta := _ETA.search(line)) is not None:
             self.eta_seconds = eta[1]
-        value = _number(self._metric, line)
+        value = _number(_VALIDATION, line)
         if value is None:
             return None
         place = self._place(self.validation)
@@ -277,11 +261,10 @@ class TrialLogFile(TrialLog):
 
     Args:
         path: the log, which may grow, and may not be there yet.
-        metric_regex: finds the objective.
     """
 
-    def __init__(self, path: Path, metric_regex: str) -> None:
-        super().__init__(metric_regex)
+    def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
         self._offset = 0
         self._rest = b""

@@ -47,15 +47,12 @@ class SageMakerTuning:
 
     Args:
         aws: the deployment.
-        warm_start: whether a search takes what the last completed one of the same base model and hyperparameters found
-            as known.
         timing: every wait.
     """
 
-    def __init__(self, aws: AwsDeployment, *, warm_start: bool = True, timing: Timing | None = None) -> None:
+    def __init__(self, aws: AwsDeployment, *, timing: Timing | None = None) -> None:
         self._clients, self._store = aws.clients, aws.store
         self._settings, self._code_location = aws.settings, aws.code_location
-        self._warm_start = warm_start
         self._timing = timing or Timing()
         self._client = pipes_client(aws, timing)
         self._results = Results(aws.clients, self._timing)
@@ -117,7 +114,7 @@ class SageMakerTuning:
             }
             if not request.ranges:
                 return training_job(request, attempt, **common)
-            parent = self._parent(request, name) if self._warm_start else ""
+            parent = self._parent(request, name)
             if parent:
                 context.log.info(f"search {attempt} starts warm from {parent}")
             return tuning_job(request, attempt, parent=parent, **common)
@@ -169,8 +166,8 @@ class SageMakerTuning:
 
     def _children(self, request: TuningRequest, done: SageMakerInvocation) -> list[Child]:
         if not request.ranges:
-            return [self._results.child(done.description, request)]
-        return list(self._results.children(done.name, request))
+            return [self._results.child(done.description)]
+        return list(self._results.children(done.name))
 
     def _refuse_if_none_completed(
         self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]
@@ -183,7 +180,7 @@ class SageMakerTuning:
         """Raise the reason of the first training job that failed, of a tuning job that failed as a whole."""
         if not request.ranges:
             return
-        children = list(self._results.children(name, request))
+        children = list(self._results.children(name))
         trials = tuple(trial_of(number, child) for number, child in enumerate(children))
         if any(trial.state == "Failed" for trial in trials):
             raise self._failure(request, name, trials, children) from failure

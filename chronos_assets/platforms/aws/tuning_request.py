@@ -23,14 +23,20 @@ from typing import Any
 from chronos_assets.params.training import CategoricalRange, IntegerRange, Range
 from chronos_assets.platforms.aws.machines import cluster, image_for, missing_settings, output_key, vpc
 from chronos_assets.platforms.job_names import json_digest
-from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, SearchError, TuningRequest, check_search
+from chronos_assets.platforms.tuning import (
+    LOSS_REGEX,
+    STEP_REGEX,
+    VALIDATION_REGEX,
+    SearchError,
+    TuningRequest,
+    check_search,
+)
 from chronos_assets.settings import AwsSettings
 
 OBJECTIVE = "validation_wql"  # the metric that SageMaker minimises
 
 MAX_HYPERPARAMETERS, MAX_VALUE = 100, 2500
 MAX_RANGES, MAX_CATEGORIES, MAX_RANGE_VALUE = 30, 30, 256
-MAX_REGEX = 500
 MAX_SEED = 2**31 - 1
 
 
@@ -47,8 +53,6 @@ def check_tuning(request: TuningRequest, settings: AwsSettings) -> None:
         *_hyperparameter_problems(request),
         *_range_problems(request),
     ]
-    if len(request.metric_regex) > MAX_REGEX:
-        problems.append(f"metric_regex has {len(request.metric_regex)} characters, SageMaker takes {MAX_REGEX}")
     if problems:
         raise SearchError(f"search {request.name}: {'; '.join(problems)}")
 
@@ -57,7 +61,7 @@ def lineage_name(request: TuningRequest, code_location: str) -> str:
     """Beginning of the names of all searches that one of these may start warm from."""
     # A parent must have as many hyperparameters, and the same objective.
     names = sorted([*request.hyperparameters, *request.ranges])
-    return f"tune-{json_digest([code_location, request.hyperparameters.get('base_model'), names, request.metric_regex], 8)}"
+    return f"tune-{json_digest([code_location, request.hyperparameters.get('base_model'), names, VALIDATION_REGEX], 8)}"
 
 
 def search_name(request: TuningRequest, channels: Mapping[str, str], settings: AwsSettings, code_location: str) -> str:
@@ -227,7 +231,7 @@ def _algorithm(request: TuningRequest, settings: AwsSettings) -> dict[str, Any]:
         "TrainingImage": image_for(settings, settings.training_instance),
         "TrainingInputMode": "File",
         "MetricDefinitions": [
-            {"Name": OBJECTIVE, "Regex": request.metric_regex},
+            {"Name": OBJECTIVE, "Regex": VALIDATION_REGEX},
             {"Name": "loss", "Regex": LOSS_REGEX},
             {"Name": "step", "Regex": STEP_REGEX},
         ],

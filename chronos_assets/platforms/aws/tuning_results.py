@@ -21,7 +21,7 @@ from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retr
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, facts_of, reason_of
 from chronos_assets.platforms.aws.sagemaker.logs import LogTail, last_lines
 from chronos_assets.platforms.notices import one_line, redact
-from chronos_assets.platforms.tuning import Trial, TrialLog, TrialState, TuningRequest
+from chronos_assets.platforms.tuning import Trial, TrialLog, TrialState
 
 OBJECTIVE_FIELD = "FinalHyperParameterTuningJobObjectiveMetric"
 MAX_LINES = 200_000  # of a training job's log
@@ -65,7 +65,7 @@ def trial_of(number: int, child: Child) -> Trial:
     objective = child.log.latest if child.log.validation else child.objective
     state, reason = _state(str(description["TrainingJobStatus"])), ""
     if state == "Completed" and objective is None:
-        state, reason = "Failed", "it completed, but its log reports no validation: is the metric's regex right?"
+        state, reason = "Failed", "it completed, but its log reports no validation"
     elif state != "Completed":
         reason = one_line(reason_of(description))
     return Trial(
@@ -104,13 +104,12 @@ class Results:
         self._clients = clients
         self._timing = timing
 
-    def children(self, tuning_job: str, request: TuningRequest) -> Iterator[Child]:
+    def children(self, tuning_job: str) -> Iterator[Child]:
         """The training jobs of a tuning job, in the order of their creation."""
         summaries = self._with_retries(lambda: list(self._summaries(tuning_job)))
         for summary in sorted(summaries, key=lambda item: (item["CreationTime"], item["TrainingJobName"])):
             yield self.child(
                 self._describe(summary["TrainingJobName"]),
-                request,
                 chosen=summary.get("TunedHyperParameters", {}),
                 objective=summary.get(OBJECTIVE_FIELD, {}).get("Value"),
             )
@@ -123,14 +122,13 @@ class Results:
     def child(
         self,
         description: Mapping[str, Any],
-        request: TuningRequest,
         *,
         chosen: Mapping[str, str] | None = None,
         objective: float | None = None,
     ) -> Child:
         """A training job with what its log reports."""
         name = str(description["TrainingJobName"])
-        log = TrialLog(request.metric_regex)
+        log = TrialLog()
         read = 0
 
         def take(line: str) -> None:

@@ -36,13 +36,12 @@ class TrainingJob:
 
     Args:
         root: its folder, what a container sees as `/opt/ml`.
-        metric_regex: finds the objective in its log.
     """
 
-    def __init__(self, root: Path, metric_regex: str) -> None:
+    def __init__(self, root: Path) -> None:
         self.workspace = Workspace(root)
         self.log_file = root / "output" / "stderr.log"
-        self.log = TrialLogFile(self.log_file, metric_regex)
+        self.log = TrialLogFile(self.log_file)
         self._process: WorkloadProcess | None = None
         self._status: int | None = None
         self._kill_at: float | None = None

@@ -29,7 +29,14 @@ from chronos_assets.platforms.local.study import STUDY_FILE, Study
 from chronos_assets.platforms.local.trials import TrainingJob
 from chronos_assets.platforms.locked_folder import lock_folder
 from chronos_assets.platforms.store import Store
-from chronos_assets.platforms.tuning import Trial, TrialState, TuningRequest, TuningResult, check_search
+from chronos_assets.platforms.tuning import (
+    VALIDATION_REGEX,
+    Trial,
+    TrialState,
+    TuningRequest,
+    TuningResult,
+    check_search,
+)
 from chronos_assets.store_layout import TUNING_KEY
 
 _PAUSE_SECONDS = 0.05
@@ -204,7 +211,7 @@ class _Search:
         return tuple(self._trial(number) for number in range(self.request.max_jobs))
 
     def _trial(self, number: int) -> Trial:
-        job = TrainingJob(self.root(number), self.request.metric_regex)
+        job = TrainingJob(self.root(number))
         list(job.log.read())
         state = self.study.state(number)
         assert state is not None  # noqa: S101 - all are finished
@@ -232,7 +239,7 @@ class _Attempt:
         self._number = number
         self._reason = ""
         self._spoke = float("-inf")
-        self.job = TrainingJob(search.root(number), search.request.metric_regex)
+        self.job = TrainingJob(search.root(number))
         chosen = self._study.hyperparameters(number)
         self._goes_on = self.job.log_file.exists()
         self._seconds_before = self._seconds_of_killed_attempts()
@@ -324,7 +331,7 @@ def _asked(request: TuningRequest, inputs: Mapping[str, Path]) -> dict[str, Any]
         "ranges": {name: _described(values) for name, values in request.ranges.items()},
         "inputs": {channel: str(path) for channel, path in inputs.items()},
         "random_seed": request.random_seed,
-        "metric_regex": request.metric_regex,
+        "metric_regex": VALIDATION_REGEX,
     }
 
 
@@ -378,7 +385,7 @@ def _refuse_if_none_completed(request: TuningRequest, trials: tuple[Trial, ...],
     if any(trial.state == "Completed" for trial in trials):
         return
     first = next(trial for trial in trials if trial.state == "Failed")
-    job = TrainingJob(_trial_folder(folder, first.number), request.metric_regex)
+    job = TrainingJob(_trial_folder(folder, first.number))
     raise JobError(
         f"search {request.name} failed: {first.reason} (trial {first.number}; none of {len(trials)} completed)"
         f"\nLast lines of its log:\n{job.log_tail()}",

@@ -125,7 +125,6 @@ def test_a_name_tells_apart_what_gives_another_result_and_nothing_else():
         (asked(**{f"h{n}": n for n in range(98)}), SETTINGS, "there are 101 hyperparameters"),
         (asked(ranges={"mode": CategoricalRange(tuple(range(31)))}), SETTINGS, "31 values"),
         (asked(ranges={}, max_jobs=3), SETTINGS, "no range to search"),
-        (replace(asked(), metric_regex="(x)" + "y" * 500), SETTINGS, "503 characters"),
     ],
 )
 def test_what_sagemaker_could_not_run_is_refused(request_, settings, problem):
@@ -243,10 +242,8 @@ def test_another_search_of_the_same_model_starts_warm_from_the_last(cloud, tunin
     tune(tuning, asked(1, base_model="amazon/chronos-bolt-tiny"))
     publish(store, tmp_path, b"shard 1")
     tune(tuning, asked(1, inputs={"target": "dataset"}))
-    cold = SageMakerTuning(AwsDeployment(cloud.clients(), store, SETTINGS, "here"), timing=QUICK, warm_start=False)
-    tune(cold, asked(2))
     requests = cloud.calls_of("CreateHyperParameterTuningJob")
-    assert [bool(request.get("WarmStartConfig")) for request in requests] == [False, False, False, True, False]
+    assert [bool(request.get("WarmStartConfig")) for request in requests] == [False, False, False, True]
     assert requests[3]["WarmStartConfig"] == {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": first.facts["job_name"]}],
         "WarmStartType": "TransferLearning",

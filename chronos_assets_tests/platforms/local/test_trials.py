@@ -8,7 +8,7 @@ import pytest
 from chronos_assets.platforms.file_locks import lock_file
 from chronos_assets.platforms.local.processes import close_lifeline
 from chronos_assets.platforms.local.trials import TrainingJob
-from chronos_assets.platforms.tuning import VALIDATION_REGEX, TrialLogFile
+from chronos_assets.platforms.tuning import TrialLogFile
 from chronos_assets_tests.workloads.test_contract import gone, wait_for
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -16,15 +16,15 @@ pytestmark = pytest.mark.usefixtures("both_ways")
 MODULE = "chronos_assets_tests.platforms.local.train"
 
 
-def read(path, text, regex=VALIDATION_REGEX):
+def read(path, text):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    log = TrialLogFile(path, regex)
+    log = TrialLogFile(path)
     return log, list(log.read())
 
 
 def test_a_log_is_read_as_it_grows(tmp_path):
     path = tmp_path / "log"
-    log = TrialLogFile(path, VALIDATION_REGEX)
+    log = TrialLogFile(path)
     assert list(log.read()) == []
     with path.open("wb", buffering=0) as file:
         file.write(b"{'step': 5, 'loss': 0.5, 'learning_rate': 0.000012, 'eta_seconds': 3}\n{'step': 5, 'valid")
@@ -69,7 +69,7 @@ def test_a_log_without_steps_counts_its_values(tmp_path):
 
 
 def test_only_checkpoints_and_log_outlive_an_attempt(tmp_path):
-    job = TrainingJob(tmp_path / "trial-0", VALIDATION_REGEX)
+    job = TrainingJob(tmp_path / "trial-0")
     data = tmp_path / "data"
     data.mkdir()
     job.lay_out({"a": "text", "b": [1, None], "c": 1e-5}, {"target": data})
@@ -93,7 +93,7 @@ def test_only_checkpoints_and_log_outlive_an_attempt(tmp_path):
 
 
 def test_a_report_is_an_object(tmp_path):
-    job = TrainingJob(tmp_path, VALIDATION_REGEX)
+    job = TrainingJob(tmp_path)
     assert job.report() == {}
     job.workspace.output_data.mkdir(parents=True)
     for text in ("[1]", "no json"):
@@ -103,7 +103,7 @@ def test_a_report_is_an_object(tmp_path):
 
 
 def test_a_trial_holds_the_lock_until_it_ends_and_ends_with_its_launcher(tmp_path):
-    job = TrainingJob(tmp_path / "trial-0", VALIDATION_REGEX)
+    job = TrainingJob(tmp_path / "trial-0")
     job.lay_out({"waiting": [0]}, {})
     lock = lock_file(tmp_path / "lock")
     job.start(MODULE, {}, lock)
@@ -118,7 +118,7 @@ def test_a_trial_holds_the_lock_until_it_ends_and_ends_with_its_launcher(tmp_pat
 
 
 def test_a_stubborn_trial_is_killed_when_its_time_is_over(tmp_path):
-    job = TrainingJob(tmp_path / "trial-0", VALIDATION_REGEX)
+    job = TrainingJob(tmp_path / "trial-0")
     job.lay_out({"waiting": [0], "stubborn": True}, {})
     lock = lock_file(tmp_path / "lock")
     job.start(MODULE, {}, lock)

@@ -197,12 +197,6 @@ def test_trials_that_share_the_machine_share_its_threads(store, monkeypatch):
     assert LocalTuning(store, env={"OMP_NUM_THREADS": "5"})._environment(2) == {"OMP_NUM_THREADS": "5"}
 
 
-def test_another_regex_searches_for_another_number(tuning):
-    result, _ = tune(tuning, request(1, max_steps=2, more={"metric_regex": r"'loss': ([0-9\.]+)"}))
-    (trial,) = result.trials
-    assert trial.objective == trial.losses[-1][1]
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [({"max_jobs": 0}, "max_jobs is 0"), ({"inputs": {"target": "nowhere"}}, "for input channel 'target'")],
@@ -237,7 +231,6 @@ def test_another_search_of_the_same_name_starts_afresh(tuning, store):
         {"hyperparameters": {"max_steps": 2}},
         {"random_seed": 11},
         {"inputs": {"target": "other"}},
-        {"metric_regex": "'loss': ([0-9.]+)"},
     ):
         (folder(store) / "trial-0" / "of before").touch()
         asked = TuningRequest(**{**vars(asked), **changes})
