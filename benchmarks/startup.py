@@ -50,7 +50,7 @@ def main() -> int:
             seconds["import torch"].append(import_torch())
             os.environ[WARM_WORKERS] = OFF
             seconds["plain"].append(job.run())
-            workers = WarmWorkers(workload_environment(job.root, {}))
+            workers = WarmWorkers(workload_environment(job.root))
             os.environ[WARM_WORKERS] = str(workers.path)
             seconds["cold worker"].append(job.run())
             seconds["warm worker"].append(job.run())
@@ -111,7 +111,7 @@ class Job:
 
     def _execute(self) -> None:
         with (self.root / "log").open("wb") as log, (self.root / "lock").open("wb") as lock:
-            environment = workload_environment(self.root, {})
+            environment = workload_environment(self.root)
             process = start_workload(WORKLOAD, self.root, environment, stderr=log, stdout=log, lock=lock.fileno())
         process.wait()
         if process.stdin is not None:

@@ -45,7 +45,7 @@ def executing(group: Group, home: Path) -> Iterator[Launcher]:
     with (
         open_instance(home, owned=not group.settings.dagster_home) as instance,
         raw_output_to(log) as user,
-        warm_workers(workload_environment(Path("/"), {})) if local else nullcontext(),
+        warm_workers(workload_environment(Path("/"))) if local else nullcontext(),
         view(user) as shown,
         messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
         Interrupts(shown.note, partial(_end, shown)) as interrupts,

@@ -50,7 +50,7 @@ def ui(
         begin_daemon_here(instance)
     settings = follow_data(open_group(choose_windows(open_group(settings), os.environ, for_good=True)), os.environ)
     if settings.deployment == "local":
-        own_warm_workers(workload_environment(Path("/"), {}))  # of the program that takes this one's place, too
+        own_warm_workers(workload_environment(Path("/")))  # of the program that takes this one's place, too
     environment = {
         "DAGSTER_GRPC_TIMEOUT_SECONDS": START_SECONDS,
         **os.environ,

@@ -37,7 +37,7 @@ KILLED = "chronos_assets_tests.forks.killed"  # a module to start: another modul
 SERVER = "chronos_assets_tests.forks.server"
 
 # As the session begins: a test that changes a variable of its own must not make the server start over.
-_ENVIRONMENT = workload_environment(Path("/"), {})
+_ENVIRONMENT = workload_environment(Path("/"))
 _SERVER = os.environ.get(WARM_WORKERS, "")
 
 

@@ -281,7 +281,7 @@ class _Deployment:
         workspace.parameters_file.write_text(
             json.dumps(self._parameters(), ensure_ascii=False, allow_nan=False, indent=1), encoding="utf-8"
         )
-        env = workload_environment(workspace.root, {}, lifeline=False)
+        env = workload_environment(workspace.root, lifeline=False)
         with (workspace.root / SERVER_LOG).open("ab") as server_log:
             child = subprocess.Popen(
                 self._endpoints._command(self._folder, self._home),

@@ -53,7 +53,6 @@ class LocalJobs:
     Args:
         store: a store on this machine.
         package: package that holds the workloads.
-        env: variables for the workloads beside `PASSED`.
         busy_seconds: how long to wait for another run of a job of the same name.
         grace_seconds: how long a workload may take to end once asked to.
     """
@@ -63,19 +62,17 @@ class LocalJobs:
         store: Store,
         *,
         package: str = WORKLOADS,
-        env: Mapping[str, str] | None = None,
         busy_seconds: float = 60.0,
         grace_seconds: float = 10.0,
     ) -> None:
         self._store = store
         self._package = package
-        self._env = dict(env or {})
         self._busy_seconds = busy_seconds
         self._grace_seconds = grace_seconds
 
     def expect(self, workload: str) -> None:
         """See `Jobs.expect`: the fork server imports what the workload needs meanwhile."""
-        preload(f"{self._package}.{workload}", workload_environment(Path("/"), self._env))
+        preload(f"{self._package}.{workload}", workload_environment(Path("/")))
 
     def run(self, context: Any, request: JobRequest) -> JobResult:
         """See `Jobs.run`.
@@ -144,7 +141,7 @@ class LocalJobs:
             context_injector=PipesTempFileContextInjector(),
             message_reader=WholeLinesMessageReader(),
         ) as session:
-            env = {**workload_environment(workspace.root, self._env), **session.get_bootstrap_env_vars()}
+            env = {**workload_environment(workspace.root), **session.get_bootstrap_env_vars()}
             with stderr.open("wb") as errors:
                 process = start_workload(
                     f"{self._package}.{request.workload}", workspace.root, env, stderr=errors, lock=lock

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 from chronos_assets.container.contract import LIFELINE_VARIABLE, ROOT_VARIABLE, Workspace
@@ -40,7 +41,9 @@ TAIL_LINES = 20
 TAIL_BYTES = 8192
 
 
-def workload_environment(root: Path, extra: Mapping[str, str], *, lifeline: bool = True) -> dict[str, str]:
+def workload_environment(
+    root: Path, extra: Mapping[str, str] = MappingProxyType({}), *, lifeline: bool = True
+) -> dict[str, str]:
     """Variables of a workload's process.
 
     Args:

@@ -127,7 +127,7 @@ class TrainingJob:
         if missing:
             return f"exit status 0, but it left no {' and no '.join(missing)} in {model}"
         if self.log.latest is None:
-            return f"exit status 0, but no line of {self.log_file} reports its validation: is the metric's regex right?"
+            return f"exit status 0, but no line of {self.log_file} reports its validation"
         return ""
 
     def log_tail(self) -> str:

@@ -50,7 +50,6 @@ class LocalTuning:
     Args:
         store: a store on this machine.
         package: package that holds the training job, `<package>.train`.
-        env: variables for the training jobs beside those that every workload gets.
         busy_seconds: how long to wait for another run of a search of the same name.
         grace_seconds: how long a training job may take to end once asked to.
     """
@@ -60,13 +59,11 @@ class LocalTuning:
         store: Store,
         *,
         package: str = WORKLOADS,
-        env: Mapping[str, str] | None = None,
         busy_seconds: float = 60.0,
         grace_seconds: float = 10.0,
     ) -> None:
         self._store = store
         self._package = package
-        self._env = dict(env or {})
         self._busy_seconds = busy_seconds
         self._grace_seconds = grace_seconds
 
@@ -130,7 +127,7 @@ class LocalTuning:
     def _run(self, search: _Search, lock: int) -> None:
         """Run every trial that isn't finished."""
         request = search.request
-        env = self._environment(min(request.max_parallel_jobs, request.max_jobs))
+        env = _environment(min(request.max_parallel_jobs, request.max_jobs))
         running: list[_Attempt] = []
         try:
             while True:
@@ -165,11 +162,10 @@ class LocalTuning:
             running = [attempt for attempt in running if attempt.job.ended() is None]
             time.sleep(_PAUSE_SECONDS)
 
-    def _environment(self, parallel: int) -> dict[str, str]:
-        """Variables for training jobs of which so many share this machine's cores."""
-        if parallel == 1 or _THREADS in self._env:
-            return self._env
-        return {_THREADS: str(max(1, (os.cpu_count() or 1) // parallel)), **self._env}
+
+def _environment(parallel: int) -> dict[str, str]:
+    """Variables for training jobs of which so many share this machine's cores."""
+    return {} if parallel == 1 else {_THREADS: str(max(1, (os.cpu_count() or 1) // parallel))}
 
 
 class _Search:

@@ -36,5 +36,5 @@ def own_server(both_ways, monkeypatch):
         yield
         return
     monkeypatch.delenv(WARM_WORKERS)
-    with warm_workers(workload_environment(Path("/"), {})):
+    with warm_workers(workload_environment(Path("/"))):
         yield

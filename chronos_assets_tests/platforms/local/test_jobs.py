@@ -86,13 +86,6 @@ def test_parameters_may_be_large_and_the_environment_is_small(jobs, monkeypatch)
     assert max(len(line) for line in log) < 5_000
 
 
-@pytest.mark.usefixtures("own_server")
-def test_a_deployment_may_add_variables(store):
-    jobs = LocalJobs(store, package=PACKAGE, env={"EXTRA": "1"})
-    _, _, messages, _ = run(jobs, request(environment=True), lambda result: result.messages)
-    assert messages[0]["environment"]["EXTRA"] == "1"
-
-
 @pytest.mark.parametrize(
     ("end", "first_line", "last_lines"),
     [

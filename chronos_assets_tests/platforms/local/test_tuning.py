@@ -15,7 +15,7 @@ from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.training import ContinuousRange
 from chronos_assets.platforms.jobs import JobError
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tuning import LocalTuning
+from chronos_assets.platforms.local.tuning import LocalTuning, _environment
 from chronos_assets.platforms.tuning import Tuning, TuningRequest
 from chronos_assets.store_layout import TUNING_KEY
 from chronos_assets.timeseries.dataset.gluonts_arrow import write_arrow
@@ -190,11 +190,10 @@ def test_no_more_trials_run_at_once_than_asked_for_and_these_do(tuning, store, p
     assert most == parallel
 
 
-def test_trials_that_share_the_machine_share_its_threads(store, monkeypatch):
+def test_trials_that_share_the_machine_share_its_threads(monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
-    assert LocalTuning(store)._environment(1) == {}
-    assert LocalTuning(store)._environment(2) == {"OMP_NUM_THREADS": "3"}
-    assert LocalTuning(store, env={"OMP_NUM_THREADS": "5"})._environment(2) == {"OMP_NUM_THREADS": "5"}
+    assert _environment(1) == {}
+    assert _environment(2) == {"OMP_NUM_THREADS": "3"}
 
 
 @pytest.mark.parametrize(
@@ -292,7 +291,7 @@ from types import SimpleNamespace
 from chronos_assets.params.training import ContinuousRange
 from chronos_assets.platforms.tuning import TuningRequest
 from chronos_assets.platforms.local.store import open_store
-from chronos_assets.platforms.local.tuning import LocalTuning
+from chronos_assets.platforms.local.tuning import LocalTuning, _environment
 _, root, package, jobs, parallel, low, high, hyperparameters = sys.argv
 asked = TuningRequest("search-1", json.loads(hyperparameters),
     {"learning_rate": ContinuousRange(float(low), float(high), "log")}, {},

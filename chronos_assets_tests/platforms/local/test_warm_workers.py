@@ -35,7 +35,7 @@ OWNER = (
     "from pathlib import Path\n"
     "from chronos_assets.platforms.local.processes import workload_environment\n"
     "from chronos_assets.platforms.local.warm_workers import own_warm_workers\n"
-    "workers = own_warm_workers(workload_environment(Path('/'), {}))\n"
+    "workers = own_warm_workers(workload_environment(Path('/')))\n"
     "Path(sys.argv[1]).write_text(f'{workers.pid} {workers.path}')\n"
     "os.rename(sys.argv[1], sys.argv[2])\n"
 )
@@ -63,7 +63,7 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        environment = workload_environment(self.folder, {})
+        environment = workload_environment(self.folder)
         return environment | {"PYTHONPATH": os.pathsep.join([str(self.modules), environment["PYTHONPATH"]])}
 
     def start(self, code: str = "", module: str = "job", **changes: str) -> WarmProcess:
@@ -282,9 +282,9 @@ def test_a_workload_is_a_plain_process_where_there_is_no_server(bench, monkeypat
 
 def test_a_jobs_environment_is_the_same_from_any_working_directory(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [*sys.path, "__editable__.package.finder.__path_hook__"])
-    environment = workload_environment(Path("/"), {})
+    environment = workload_environment(Path("/"))
     monkeypatch.chdir(tmp_path)
-    assert workload_environment(Path("/"), {}) == environment
+    assert workload_environment(Path("/")) == environment
 
 
 def test_who_has_a_server_or_wants_none_starts_none(monkeypatch):
