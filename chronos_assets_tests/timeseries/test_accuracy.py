@@ -77,7 +77,7 @@ def test_measures_the_forecast_and_the_naive_one_on_the_same_points(tmp_path: Pa
     assert overall["coverage_80"] == MetricComparison(
         pytest.approx(np.mean(np.abs(actual - 20) <= 1)), seasonal_naive=None, points=3, excluded=0
     )
-    assert (report.points, report.excluded, report.missing_series, report.horizon) == (3, 0, 0, 3)
+    assert (report.points, report.excluded, report.horizon) == (3, 0, 3)
     assert report.measured_series == 1
 
 
@@ -126,12 +126,11 @@ def test_nothing_after_the_context_end_is_seen_by_the_baseline(tmp_path: Path) -
     assert reports[0].overall() == reports[1].overall()
 
 
-def test_series_without_a_forecast_are_ignored_and_forecasts_without_a_series_are_counted(tmp_path: Path) -> None:
+def test_series_without_a_forecast_and_forecasts_without_a_series_are_ignored(tmp_path: Path) -> None:
     series = [MadeSeries((name,), "2024-01-01", hours(51, seed)) for seed, name in enumerate("abcd")]
     forecasts = {("b",): flat(20.0), ("d",): flat(21.0), ("gone",): flat(1.0)}
     report = evaluate(tmp_path, make_params(), series, forecasts)
     assert report.series == (("b",), ("d",))
-    assert report.missing_series == 1
     assert report.points == 6
 
 

@@ -91,10 +91,9 @@ class AccuracyReport:
     """The errors of one partition.
 
     context_end: last timestamp that the forecast saw; horizon: its periods. series: keys, (item_id, *dimensions), in
-    order; forecast, seasonal_naive: their error sums, shape (series,). missing_series: forecast but no longer in the
-    dataset. baseline: which seasonal naive forecast it is compared with. timestamps (horizon,): starts of its periods.
-    anomalies: by position in `series`. widths: what the points need of the published band's. sums: those of
-    `Chronos.Reconcile`, None without.
+    order; forecast, seasonal_naive: their error sums, shape (series,). baseline: which seasonal naive forecast it is compared
+    with. timestamps (horizon,): starts of its periods. anomalies: by position in `series`. widths: what the points need of the
+    published band's. sums: those of `Chronos.Reconcile`, None without.
     """
 
     dimensions: tuple[str, ...]
@@ -103,7 +102,6 @@ class AccuracyReport:
     series: tuple[Key, ...]
     forecast: ErrorSums
     seasonal_naive: ErrorSums
-    missing_series: int
     baseline: Baseline
     timestamps: NDArray[np.datetime64]
     anomalies: Anomalies
@@ -193,7 +191,6 @@ def evaluate_partition(
             if summed is not None:
                 for answer in answers:
                     summed.add(answer.key, answer.actual, answer.naive)
-        forecast_series = window.count_series(connection)
     counts = np.cumsum([0, *(len(chunk.series) for chunk in chunks)])
     keys = [key for chunk in chunks for key in chunk.series]
     # Shards are cut by a hash of the item; readers expect one order whatever the shards.
@@ -205,7 +202,6 @@ def evaluate_partition(
         series=tuple(keys[place] for place in order),
         forecast=ErrorSums.concatenate(chunk.forecast for chunk in chunks).take(order),
         seasonal_naive=ErrorSums.concatenate(chunk.seasonal_naive for chunk in chunks).take(order),
-        missing_series=forecast_series - len(keys),
         baseline=baseline,
         timestamps=window.grid.start(np.arange(window.first, window.first + window.steps)),
         anomalies=Anomalies.concatenate(
@@ -386,14 +382,6 @@ class _Horizon:
             ),
             widths=BandWidths.of(actual, quantiles, self.levels),
         )
-
-    def count_series(self, connection: DuckDBPyConnection) -> int:
-        """Series that were forecast."""
-        (count,) = first_row(
-            connection,
-            f"SELECT count(*) FROM (SELECT DISTINCT {identifiers(self.keys)} FROM forecasts)",  # noqa: S608 - quoted
-        )
-        return int(count)
 
     def _forecasts(self, connection: DuckDBPyConnection, series: list[Key]) -> Floats:
         """The forecast of some series, (series, steps, quantiles then mean); NaN where there is none."""
