@@ -63,7 +63,8 @@ def test_a_step_reported_again_counts_as_it_was_reported_last_and_that_before_th
 
 
 def test_a_log_without_steps_counts_its_values(tmp_path):
-    log, told = read(tmp_path / "log", "score=3\nscore=2 or not\nscore=inf\n", r"score=(\w+)")
+    text = "'validation_wql': 3\n'validation_wql': 2 or not\n'validation_wql': .\n"
+    log, told = read(tmp_path / "log", text)
     assert told == [(1, 3.0), (2, 2.0)]
     assert log.latest == 2.0
 
