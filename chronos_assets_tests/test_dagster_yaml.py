@@ -28,7 +28,7 @@ from chronos_assets.defs.instance import (
     open_instance,
     storage_trouble,
 )
-from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, kept
+from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, keeping_engines
 from chronos_assets.defs.old_runs import LOG_DAYS, remove_old_logs
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
@@ -236,7 +236,7 @@ def test_engines_of_many_databases_are_forgotten_and_made_again() -> None:
         made.append(url)
         return create_engine(url, **options)
 
-    engine_of = kept(create)
+    engine_of = keeping_engines(create)
     for number in (0, *range(ENGINES), 0, 0, ENGINES, 1):
         assert str(engine_of(f"sqlite:///{number}.db", connect_args={"timeout": 30}).url) == f"sqlite:///{number}.db"
     # All once; the one after them pushes out the oldest, which is 1 since 0 was asked for again.
@@ -248,7 +248,7 @@ def test_engines_of_many_databases_are_forgotten_and_made_again() -> None:
 def database(tmp_path: Path) -> tuple[Path, Engine]:
     """A database in the mode of Dagster's, and a kept engine of it."""
     path = tmp_path / "run.db"
-    engine = kept(create_engine)(f"sqlite:///{path}")
+    engine = keeping_engines(create_engine)(f"sqlite:///{path}")
     with engine.begin() as connection:
         connection.execute(text("PRAGMA journal_mode = WAL"))
         connection.execute(text("CREATE TABLE events (name TEXT)"))

@@ -112,7 +112,7 @@ def _candidates(
     divisor = int(np.gcd.reduce(steps))
     smallest = fixed_frequency(divisor)
     # Seconds that only a divisor explains are events, of which a minute has as many as happened.
-    if smallest is not None and divisor != common and divisor >= _MINUTE and not _alike(steps, divisor):
+    if smallest is not None and divisor != common and divisor >= _MINUTE and not _are_alike(steps, divisor):
         yield smallest, exact
 
 
@@ -123,7 +123,7 @@ def _aligned(frequency: Frequency, series: Sequence[Moments], steps: Steps) -> R
     if fit is None and not frequency.has_convention:
         return Rhythm(None, _several_phases(frequency, series))
     alignment, snap = (DEFAULT_ALIGNMENT, 0) if fit is None else (fit.alignment, fit.snap)
-    apart = _apart(frequency, series) if snap else None
+    apart = _starts_and_ends(frequency, series) if snap else None
     if apart is not None:
         alignment, snap = DEFAULT_ALIGNMENT, 0
     observed = _observed(Grid(frequency, alignment), series, snap)
@@ -146,7 +146,7 @@ def change_of_rhythm(series: Sequence[Moments], grid: Grid, snap: int = 0) -> st
     found: list[tuple[int, Moments]] = []
     for moments in series:
         steps = _periods_between(grid, moments + np.timedelta64(snap, "us"))
-        cut = _cut(steps)
+        cut = _place_of_change(steps)
         places = [slice(0, cut), slice(cut, None)] if cut is not None else [slice(None)]
         parts = [(_even(steps[place]), moments[place]) for place in places if len(steps[place]) >= _LEAST_PART]
         known = [(rate, part) for rate, part in parts if rate is not None]
@@ -171,7 +171,7 @@ def _periods_between(grid: Grid, moments: Moments) -> Steps:
     return np.where(spans < (1 - WIDEST) * length, 0, np.maximum(steps, 1))
 
 
-def _apart(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime64, np.datetime64] | None:
+def _starts_and_ends(frequency: Frequency, series: Sequence[Moments]) -> tuple[np.datetime64, np.datetime64] | None:
     """The first rows of two series that are stamped at the starts and at the ends of periods; None where none are.
 
     Each of them keeps to its place: what comes early now and then is jitter. Hours before a start are another time zone's.
@@ -306,7 +306,7 @@ def _usual(unit: Unit) -> Sequence[int]:
 # --- Parts
 
 
-def _cut(steps: Steps) -> int | None:
+def _place_of_change(steps: Steps) -> int | None:
     """The place before which steps are of one kind and from which on of another (none, one, or more periods); or None."""
     kinds = np.minimum(steps, 2)
     most, best = MOST * len(steps), 0
@@ -339,7 +339,7 @@ def _day(moment: np.datetime64) -> str:
 # --- Divisors
 
 
-def _alike(steps: Steps, divisor: int) -> bool:
+def _are_alike(steps: Steps, divisor: int) -> bool:
     """Whether steps are much the same, and far longer than their divisor: a rhythm of its own that is no frequency."""
     middle = float(np.median(steps))
     near = np.mean(np.abs(steps - middle) <= 0.4 * middle)

@@ -227,7 +227,7 @@ def _copy_if_new(store: Store, key: str, path: Path, known: _CopiedFile | None) 
     if there is not None:
         if known is not None and there.etag == known.tag and known.is_of(status):
             return known, False
-        held = _held(store, key, there, known)
+        held = _content_in_store(store, key, there, known)
         if held is not None and held == (status.st_mtime_ns, file_digest(path)):
             return _entry(path.stat(), held[1], there.etag), False
     status, sha256 = _copy(store, key, path)
@@ -235,7 +235,7 @@ def _copy_if_new(store: Store, key: str, path: Path, known: _CopiedFile | None) 
     return _entry(status, sha256, copy.etag if copy is not None else ""), True
 
 
-def _held(store: Store, key: str, there: ObjectInfo, known: _CopiedFile | None) -> tuple[int, str] | None:
+def _content_in_store(store: Store, key: str, there: ObjectInfo, known: _CopiedFile | None) -> tuple[int, str] | None:
     """Modification time and digest of what the store holds; None where only its content would say, in a bucket.
 
     A store that was copied by hand, or made by an older version, has the files but not the tags.
@@ -301,7 +301,7 @@ def _read_whole(path: Path, target: BinaryIO) -> tuple[os.stat_result, str]:
 def _remove(store: Store, key: str, entry: _CopiedFile) -> bool:
     """Remove what came from the folder; what somebody has put in its place since stays."""
     there = store.head(key)
-    if there is None or _held(store, key, there, entry) != (entry.mtime_ns, entry.sha256):
+    if there is None or _content_in_store(store, key, there, entry) != (entry.mtime_ns, entry.sha256):
         return False
     store.delete(key)
     return True

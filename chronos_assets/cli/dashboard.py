@@ -33,7 +33,7 @@ def dashboard(
     settings = settings_for(data)
     if not installed():
         raise UsageError(f"the dashboard isn't installed: {INSTALL}")
-    check_port(port, f"chronos-assets dashboard --port {_beside(port)}", host)
+    check_port(port, f"chronos-assets dashboard --port {_other_port(port)}", host)
     command = [sys.executable, "-m", SERVER, "--host", host, "--port", str(port)]
     os.execve(sys.executable, command, environment(settings))  # noqa: S606 - our own interpreter
 
@@ -62,5 +62,5 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _beside(port: int) -> int:
+def _other_port(port: int) -> int:
     return port + 1 if port < 65535 else PORT

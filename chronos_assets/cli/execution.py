@@ -48,7 +48,7 @@ def executing(group: Group, home: Path) -> Iterator[Launcher]:
         warm_workers(workload_environment(Path("/"))) if local else nullcontext(),
         view(user) as shown,
         messages_to(shown, line_handler(sys.stderr)),  # the log has the lines, too
-        Interrupts(shown.note, partial(_end, shown)) as interrupts,
+        Interrupts(shown.note, partial(_end_at_once, shown)) as interrupts,
     ):
         for run_id in end_dead_runs(instance):
             shown.note(f"run {run_id} had died; marked as failed")
@@ -65,7 +65,7 @@ def executing(group: Group, home: Path) -> Iterator[Launcher]:
             raise
 
 
-def _end(shown: View, status: int) -> NoReturn:
+def _end_at_once(shown: View, status: int) -> NoReturn:
     """End this process without waiting for anything: its jobs end with it, the next command finds its run dead."""
     shown.note("ended; what was under way is done again by the next run")
     shown.abandon()

@@ -70,7 +70,7 @@ def _answer(pipe: Any, device: str, process: BaseProcess) -> Any:
     try:
         result, reason = pipe.recv()
     except (EOFError, ConnectionError):
-        raise _ended(device, process) from None
+        raise _process_ended(device, process) from None
     if reason:
         raise WorkloadError(f"on {device}: {reason}")
     return result
@@ -80,10 +80,10 @@ def _give(pipe: Any, item: int, device: str, process: BaseProcess) -> None:
     try:
         pipe.send(item)
     except ConnectionError:
-        raise _ended(device, process) from None
+        raise _process_ended(device, process) from None
 
 
-def _ended(device: str, process: BaseProcess) -> WorkloadError:
+def _process_ended(device: str, process: BaseProcess) -> WorkloadError:
     process.join()
     return WorkloadError(f"the process that worked on {device} {_ending(process.exitcode or 0)}")
 

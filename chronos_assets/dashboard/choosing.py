@@ -40,7 +40,7 @@ def choose_series(shape: TableShape, title: str) -> ItemSeries | None:
     elif text in suggestions:
         chosen = suggestions[text]
     else:
-        chosen = _found(shape, text, title)
+        chosen = _meant_series(shape, text, title)
     if chosen is not None:
         st.title(plain(chosen.name if title == "Item" else f"{title}: {chosen.name}"))
         st.session_state["_address"] = chosen
@@ -48,7 +48,7 @@ def choose_series(shape: TableShape, title: str) -> ItemSeries | None:
     return chosen
 
 
-def _found(shape: TableShape, text: str, title: str) -> ItemSeries | None:
+def _meant_series(shape: TableShape, text: str, title: str) -> ItemSeries | None:
     """The series that a text means; where it means several, the one that is chosen among them."""
     found: list[ItemSeries] = ask("search", shape, text)
     exact = [series for series in found if text in (series.name, series.item)]

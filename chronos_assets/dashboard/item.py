@@ -98,7 +98,7 @@ def _chart(
 def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> None:
     st.download_button(
         "Download as CSV",
-        lambda: csv_text(_whole(series, shape, history, forecast)),  # made by the click
+        lambda: csv_text(_side_by_side(series, shape, history, forecast)),  # made by the click
         csv_name([series.name]),
         "text/csv",
         on_click="ignore",
@@ -107,7 +107,7 @@ def _downloads(series: ItemSeries, shape: TableShape, history: pd.DataFrame, for
     st.caption("This page's address is a link to this series: copy it to share.")
 
 
-def _whole(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:
+def _side_by_side(series: ItemSeries, shape: TableShape, history: pd.DataFrame, forecast: pd.DataFrame) -> pd.DataFrame:
     """Observations and forecast of a series side by side, named by its key."""
     types = dict.fromkeys([*shape.quantiles, shape.middle])
     forecast = forecast.rename(columns={"middle": shape.middle})[["timestamp", *types]]

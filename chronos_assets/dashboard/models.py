@@ -191,7 +191,7 @@ def _decisions(version: PackageVersion, in_use: PackageVersion | None) -> None:
     _decide(action, version, reason.strip())
 
 
-class _Said:
+class _KeptMessages:
     """A log that keeps its messages, for the page."""
 
     def __init__(self) -> None:
@@ -207,7 +207,7 @@ def _decide(action: str, version: PackageVersion, reason: str) -> None:
     """Carry out a decision, and say what its result was."""
     from chronos_assets.pipeline.decisions import decide_version
 
-    said = _Said()
+    said = _KeptMessages()
     number_of = None if action == "roll_back" else version.version
     try:
         with st.spinner("The decision is carried out; the endpoint follows where one is up."):

@@ -287,9 +287,9 @@ def ranking(
         f"listed AS (SELECT {identifiers(shape.keys, table='volumes')}, _volume, "
         "(_new_sum - _old_sum) / nullif(abs(_old_sum), 0) AS _relative_change, _error_share, _tracking_signal, _weighted_bias, "
         "_wape, _naive_wape, coalesce(odd._anomalies, 0) AS _anomalies FROM volumes "
-        f"LEFT JOIN changes ON {_same(shape.keys, 'changes')} "
-        f"LEFT JOIN scores ON {_same(shape.keys, 'scores')} "
-        f"LEFT JOIN odd ON {_same(shape.keys, 'odd')}) "
+        f"LEFT JOIN changes ON {_same_keys(shape.keys, 'changes')} "
+        f"LEFT JOIN scores ON {_same_keys(shape.keys, 'scores')} "
+        f"LEFT JOIN odd ON {_same_keys(shape.keys, 'odd')}) "
         f"SELECT {keys}, {', '.join(f'_{name}' for name in RANKED)} FROM listed "
         f"ORDER BY {RANKINGS[by]} DESC NULLS LAST, {keys} LIMIT {limit:d}"
     )
@@ -411,7 +411,7 @@ def _filtered(filters: Filters) -> tuple[str, list[Any]]:
     return " AND ".join(conditions), values
 
 
-def _same(keys: Sequence[str], other: str) -> str:
+def _same_keys(keys: Sequence[str], other: str) -> str:
     return " AND ".join(f"volumes.{identifier(key)} = {other}.{identifier(key)}" for key in keys)
 
 

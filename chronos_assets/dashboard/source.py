@@ -185,7 +185,7 @@ class StoreSource:
         records = self._instance.get_run_records(filters=dg.RunsFilter(statuses=going), limit=20)
         return [
             RunSummary(
-                _work(record.dagster_run),
+                _run_in_words(record.dagster_run),
                 datetime.fromtimestamp(record.start_time, UTC) if record.start_time else None,
             )
             for record in reversed(records)
@@ -224,7 +224,7 @@ class StoreSource:
         return dg.DagsterInstance.from_config(str(home)) if (home / "dagster.yaml").is_file() else None
 
 
-def _work(run: dg.DagsterRun) -> str:
+def _run_in_words(run: dg.DagsterRun) -> str:
     """What a run does, in words."""
     if run.asset_selection:
         names = {key.path[-1] for key in run.asset_selection}

@@ -152,7 +152,7 @@ def _answer(
         st.info(plain(error), icon=":material/cloud_off:")
         return
     shown = pd.DataFrame({"timestamp": planned["timestamp"], "what_if": what_if, "baseline": baseline})
-    _beside(shown, history, shape)
+    _totals_and_lines(shown, history, shape)
     st.caption(
         f"Answered by {plain(served.version)}, the endpoint {plain(served.name)}. Totals are those of the whole horizon."
     )
@@ -161,7 +161,7 @@ def _answer(
         st.caption(
             "Forecasts are made with another version by now: `chronos-assets endpoint deploy` brings the endpoint up to date."
         )
-    difference = _apart(shown, published)
+    difference = _relative_difference(shown, published)
     if difference > APART:
         st.caption(
             f"Its forecast of what is planned differs from the published one by {percent(difference, 1)}: look at what the "
@@ -171,14 +171,14 @@ def _answer(
         st.caption(f"The model doesn't use {plain(', '.join(unread))}: other values there move nothing.")
 
 
-def _apart(shown: pd.DataFrame, published: pd.DataFrame) -> float:
+def _relative_difference(shown: pd.DataFrame, published: pd.DataFrame) -> float:
     """How far the endpoint's baseline is from the published forecast, relative to that."""
     both = shown.merge(published, on="timestamp")
     volume = float(both["middle"].abs().sum())
     return float((both["baseline"] - both["middle"]).abs().sum()) / volume if volume else 0.0
 
 
-def _beside(shown: pd.DataFrame, history: pd.DataFrame, shape: TableShape) -> None:
+def _totals_and_lines(shown: pd.DataFrame, history: pd.DataFrame, shape: TableShape) -> None:
     """Totals and lines of a forecast under other values and of its baseline."""
     what_if, baseline = float(shown["what_if"].sum()), float(shown["baseline"].sum())
     left, right = st.columns(2)
@@ -235,7 +235,7 @@ def _results(series: ItemSeries, shape: TableShape) -> None:
     st.subheader("Scenarios")
     scenario = st.selectbox("Scenario", list(dict.fromkeys(found["scenario"])), key="scenario")
     shown = found[found["scenario"] == scenario]
-    _beside(shown, ask("history", series), shape)
+    _totals_and_lines(shown, ask("history", series), shape)
     st.caption(f"Beside the forecast as of {plain(shown['as_of'].iloc[0])}. Totals are those of the whole horizon.")
     if not is_beside_current(source().group, scenario):
         st.warning(

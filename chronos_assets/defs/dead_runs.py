@@ -82,7 +82,7 @@ def end_dead_runs(instance: dg.DagsterInstance, now: datetime | None = None) -> 
     for record in reversed(instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED))):
         reason = _why_dead(instance, record, now)
         if reason:
-            _end(instance, record.dagster_run, reason)
+            _mark_ended(instance, record.dagster_run, reason)
             ended.append(record.dagster_run.run_id)
     free_slots_of_ended_runs(instance)
     return ended
@@ -114,7 +114,7 @@ def _why_dead(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime)
     return f"process {number} is gone: it was killed, or the machine restarted"
 
 
-def _end(instance: dg.DagsterInstance, run: dg.DagsterRun, reason: str) -> None:
+def _mark_ended(instance: dg.DagsterInstance, run: dg.DagsterRun, reason: str) -> None:
     if run.status == dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, reason)
     else:

@@ -67,7 +67,7 @@ def keep_engines() -> None:
     for name in _STORAGES:
         module: Any = importlib.import_module(f"dagster._core.storage.{name}")
         if hasattr(module, "create_engine"):
-            module.create_engine = kept(module.create_engine)
+            module.create_engine = keeping_engines(module.create_engine)
     atexit.register(close_connections)
     os.register_at_fork(before=close_connections)
 
@@ -80,7 +80,7 @@ def close_connections() -> None:
         pool.empty()
 
 
-def kept(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
+def keeping_engines(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
     """`create_engine`, which gives the engine of a database again."""
     engines: dict[str, Engine] = {}
     keeping = Lock()
@@ -88,7 +88,7 @@ def kept(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
     def engine_of(url: str, **options: Any) -> Engine:
         key = f"{url} {sorted(options.items())}"
         with keeping:
-            engine = engines.pop(key, None) or _made(create_engine, url, options)
+            engine = engines.pop(key, None) or _new_engine(create_engine, url, options)
             engines[key] = engine  # the newest comes last
             if len(engines) > ENGINES:
                 _pool_of(engines.pop(next(iter(engines)))).empty()
@@ -97,7 +97,7 @@ def kept(create_engine: Callable[..., Engine]) -> Callable[..., Engine]:
     return engine_of
 
 
-def _made(create_engine: Callable[..., Engine], url: str, options: dict[str, Any]) -> Engine:
+def _new_engine(create_engine: Callable[..., Engine], url: str, options: dict[str, Any]) -> Engine:
     own = {"poolclass": _KeptConnection, "pool_size": 1, "max_overflow": -1}
     engine = create_engine(url, **{**options, **own})
     path = str(engine.url.database)

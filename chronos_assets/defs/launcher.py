@@ -113,7 +113,7 @@ class Launcher:
             raise MainJobError(f"run {result.run_id} left no record in the Dagster instance")
         notice = notice_of(self.instance, record, self.group, GroupState(self.group).name)
         try:
-            measurements.tell(self.group, logger, notice)
+            measurements.send_notice(self.group, logger, notice)
         except NoticeError as error:
             logger.warning("%s", error)
         # Dagster takes an interrupt for a step's failure, and forgets one that comes between two steps.

@@ -88,7 +88,7 @@ def keep(group: Group, log: Any, dataset_group: str, measurements: Sequence[Meas
         log.warning(f"{len(measurements)} measurements were not kept: {error}")
 
 
-def tell(group: Group, log: Any, notice: Notice) -> bool:
+def send_notice(group: Group, log: Any, notice: Notice) -> bool:
     """Send a notice and count the outcome; False if it had been reported before."""
     if not group.notices.send(notice):
         return False

@@ -38,7 +38,7 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
     @running_sensor(group, "reaper_sensor", REAPER_SENSOR, seconds=INTERVAL_SECONDS)
     def reap(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         jobs = reaper().running()
-        runs = {job.run_id: _end(context.instance, job.run_id) for job in jobs}
+        runs = {job.run_id: _end_of_run(context.instance, job.run_id) for job in jobs}
         gone = orphans(jobs, {run_id: end for run_id, end in runs.items() if end is not None}, datetime.now(UTC))
         for job in gone:
             context.log.warning(f"stopping {job.kind} job {job.name}: its run {job.run_id} is gone")
@@ -53,7 +53,7 @@ def reaper_sensor(group: Group) -> dg.SensorDefinition:
     return reap
 
 
-def _end(instance: dg.DagsterInstance, run_id: str) -> RunEnd | None:
+def _end_of_run(instance: dg.DagsterInstance, run_id: str) -> RunEnd | None:
     """The end of a run; None for one that isn't known."""
     record = instance.get_run_record_by_id(run_id)
     if record is None:

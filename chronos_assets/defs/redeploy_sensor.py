@@ -19,7 +19,7 @@ from chronos_assets.pipeline import serving
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.planning.cursor import ticks
-from chronos_assets.planning.redeployment import Served, plan_redeployment, recorded_token, requested_run_key
+from chronos_assets.planning.redeployment import ServedVersion, plan_redeployment, recorded_token, requested_run_key
 from chronos_assets.platforms.news_queue import QueueNews
 
 # Without a message: a queue may lose one, and where there is none somebody has to look.
@@ -76,11 +76,11 @@ def redeploy_sensor(group: Group, jobs: Sequence[Any]) -> dg.SensorDefinition:
     return redeploy
 
 
-def _served(group: Group, instance: dg.DagsterInstance) -> Served:
+def _served(group: Group, instance: dg.DagsterInstance) -> ServedVersion:
     state = GroupState(group)
     if not serving.is_deployed(state):
-        return Served(deployed=False, current=False, wanted="", model="")
-    return Served(
+        return ServedVersion(deployed=False, current=False, wanted="", model="")
+    return ServedVersion(
         deployed=True,
         current=serving.endpoint_is_current(state),
         wanted=serving.wanted_identity(state),

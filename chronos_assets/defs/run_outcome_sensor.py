@@ -43,7 +43,7 @@ def run_outcome_sensor(group: Group) -> dg.SensorDefinition:
                 continue
             notice = notice_of(context.instance, record, group, state.name)
             try:
-                sent += measurements.tell(group, context.log, notice)
+                sent += measurements.send_notice(group, context.log, notice)
             except NoticeError as error:
                 # The others are reported all the same; this one is tried again, since the cursor stays before it.
                 refused.append((_utc(record.update_timestamp), str(error)))

@@ -69,7 +69,7 @@ def iter_series(
         The expression of a series, and the series (length,). Close the iterator (`contextlib.closing`) to end the workers
         before all series are made.
     """
-    make = partial(_make, seed=seed, length=length, max_kernels=max_kernels)
+    make = partial(_draw_series, seed=seed, length=length, max_kernels=max_kernels)
     if workers == 1:
         for key in keys:
             yield from make([key])
@@ -88,7 +88,7 @@ def iter_series(
         pool.shutdown(cancel_futures=True)
 
 
-def _make(keys: Sequence[Key], *, seed: int, length: int, max_kernels: int) -> list[tuple[Expression, Floats]]:
+def _draw_series(keys: Sequence[Key], *, seed: int, length: int, max_kernels: int) -> list[tuple[Expression, Floats]]:
     return [
         draw_series(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), length, max_kernels)
         for key in keys

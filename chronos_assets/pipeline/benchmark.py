@@ -101,7 +101,9 @@ def _measure_all(
         digest = data.digest(name)
         wanted = {contender.identity(task, digest): contender for contender in contenders}
         present = {
-            identity: result for identity in wanted if (result := _kept(group, identity, context.log)) is not None
+            identity: result
+            for identity in wanted
+            if (result := _kept_result(group, identity, context.log)) is not None
         }
         missing = {identity: wanted[identity] for identity in wanted if identity not in present}
         kept += len(present)
@@ -145,7 +147,7 @@ def _located(contender: Contender) -> dict[str, Any]:
     return document
 
 
-def _kept(group: Group, identity: str, log: Any) -> Result | None:
+def _kept_result(group: Group, identity: str, log: Any) -> Result | None:
     try:
         return Result.from_json(group.store.get(_kept_key(identity)))
     except FileNotFoundError:

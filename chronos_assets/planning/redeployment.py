@@ -19,7 +19,7 @@ MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedVersion:
     """What is served, beside what should be.
 
     Attributes:
@@ -86,7 +86,7 @@ def plan_redeployment(
     news: QueueNews,
     cursor: str | None,
     *,
-    look: Callable[[], Served],
+    look: Callable[[], ServedVersion],
     last_run: RunState | None,
     reconcile_ticks: int,
 ) -> RedeployPlan:

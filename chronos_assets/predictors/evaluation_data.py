@@ -104,7 +104,7 @@ class WindowTask:
     integral: bool = False
 
 
-class Data(Protocol):
+class EvaluationData(Protocol):
     """Held-out windows of some series."""
 
     @property
@@ -291,7 +291,7 @@ class SyntheticWindows:
                 yield WindowTask((item,), 0, history, actual, scale, lowest, integral=is_integral(history))
 
 
-def open_data(workspace: Workspace, request: EvaluateRequest) -> Data:
+def open_data(workspace: Workspace, request: EvaluateRequest) -> EvaluationData:
     """The dataset if the job has one, else the synthetic series."""
     if workspace.optional_input("dataset") is not None:
         return DatasetWindows(workspace.input("dataset"), request, workspace)

@@ -185,7 +185,7 @@ def _variances(donors: Floats, levels: Floats, share: Floats, *, ratios: bool) -
     return np.asarray(variance / (1 - 1 / effective if effective >= 2 else 1.0))
 
 
-class Alike(Protocol):
+class Neighbours(Protocol):
     """Who is like whom."""
 
     def __call__(self, key: Key) -> tuple[Sequence[Key], Floats]:
@@ -193,7 +193,7 @@ class Alike(Protocol):
 
 
 def try_on_donors(
-    values: Mapping[Key, Floats], alike: Alike, observations: int, horizon: int, season: int
+    values: Mapping[Key, Floats], alike: Neighbours, observations: int, horizon: int, season: int
 ) -> dict[str, Any] | None:
     """How levels do on donors, see the module; None where none has a past that is long enough.
 

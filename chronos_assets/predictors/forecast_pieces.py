@@ -31,13 +31,13 @@ def read_ahead(items: Iterator[T]) -> Iterator[T]:
     that stops early waits for the one that is being made.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
-        coming = reader.submit(_one, items)
+        coming = reader.submit(_next_item, items)
         while item := coming.result():
-            coming = reader.submit(_one, items)
+            coming = reader.submit(_next_item, items)
             yield from item
 
 
-def _one(items: Iterator[T]) -> list[T]:
+def _next_item(items: Iterator[T]) -> list[T]:
     """The next item; none at the end."""
     return list(islice(items, 1))
 

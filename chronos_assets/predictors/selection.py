@@ -118,7 +118,7 @@ def pooled_weights(
     """
     if not len(actuals) or not actuals.denominators(metric).sum() > 0:
         return prior
-    parts = _parts(forecasts, actuals, metric, seasonal=seasonal)
+    parts = _loss_parts(forecasts, actuals, metric, seasonal=seasonal)
     worth = 1.0 if penalties is None else 1 + penalties
     drawn = _resamples(np.arange(len(actuals)) if items is None else items)
     alone = np.mean([exponential_weights(worth * _pooled(parts, counts)) for counts in drawn], axis=0)
@@ -160,7 +160,7 @@ def with_more_of(
     rows = np.flatnonzero(usable)
     apart = forecasts[place, rows] - combined[rows]
     tried = np.stack([combined[rows] + share * apart for share in _SHARES])
-    parts = _parts(tried, actuals.take(rows), metric, seasonal=seasonal)
+    parts = _loss_parts(tried, actuals.take(rows), metric, seasonal=seasonal)
     credit = 1 - _CREDIT * np.array(_SHARES)
     best = [_SHARES[int((credit * _pooled(parts, counts)).argmin())] for counts in _resamples(items[rows])]
     share = float(np.mean(best)) * len(rows) / (len(rows) + _SHARE_PRIOR)
@@ -169,16 +169,16 @@ def with_more_of(
     return pruned(mixed)
 
 
-def _parts(
+def _loss_parts(
     forecasts: Floats, actuals: Actuals, metric: OptimizationMetric, *, seasonal: bool
 ) -> list[tuple[Floats, float]]:
     """Losses (M, N) that a member's pooled one is of, and their shares: see the module."""
     losses = member_losses(forecasts, actuals, metric)
-    parts = [(losses, 0.5), (_alike(losses), 0.5)]
+    parts = [(losses, 0.5), (_losses_alike(losses), 0.5)]
     if metric != DEFAULT_METRIC:
         return parts
     errors = member_losses(forecasts, actuals, "WAPE")
-    of_median = _alike(errors) * (1.0 if seasonal else _hardness(errors, actuals.scale))
+    of_median = _losses_alike(errors) * (1.0 if seasonal else _hardness(errors, actuals.scale))
     return [*((part, (1 - MEDIAN_SHARE) * share) for part, share in parts), (of_median, MEDIAN_SHARE)]
 
 
@@ -188,7 +188,7 @@ def _typical(losses: Floats) -> Floats:
     return np.maximum(typical, max(1e-6 * float(typical.mean()), _LEAST_LOSS))
 
 
-def _alike(losses: Floats) -> Floats:
+def _losses_alike(losses: Floats) -> Floats:
     """Losses (M, N) of the members beside the typical ones, where all windows count alike."""
     return np.minimum(losses / _typical(losses), _MOST_TIMES)
 

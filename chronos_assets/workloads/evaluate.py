@@ -52,7 +52,13 @@ from chronos_assets.container.contract import Reporter, WorkloadError, Workspace
 from chronos_assets.models.checkpoints import ModelDescription, ModelError, QuantileRangeError, check_quantiles
 from chronos_assets.models.quantiles import in_whole_numbers, is_non_negative
 from chronos_assets.predictors.ensemble import Ensemble
-from chronos_assets.predictors.evaluation_data import Data, EvaluateRequest, WindowTask, open_data, parse_request
+from chronos_assets.predictors.evaluation_data import (
+    EvaluateRequest,
+    EvaluationData,
+    WindowTask,
+    open_data,
+    parse_request,
+)
 from chronos_assets.predictors.opening import Network, describe_given
 from chronos_assets.predictors.predictor import Predictor
 from chronos_assets.timeseries.arrays import Floats
@@ -112,7 +118,7 @@ class _Evaluation:
     """One run over all models."""
 
     request: EvaluateRequest
-    data: Data
+    data: EvaluationData
     models: Mapping[str, ModelDescription]
     left_out: Mapping[str, str]
     reporter: Reporter

@@ -197,7 +197,7 @@ def build_endpoint(settings: ServeOptions, model: LoadedModel, batching: Batchin
     from chronos_assets.serving.predictor import BatchPredictor
 
     description = model.description
-    beside = _beside(description)
+    beside = _kept_beside(description)
     ensemble = _ensemble(description, batching, beside, settings)
     predictor = BatchPredictor(
         model,
@@ -274,7 +274,7 @@ def _ensemble(
     return network.ensemble(replace(learned, live_width=width))
 
 
-def _beside(description: ModelDescription) -> ServedCovariates:
+def _kept_beside(description: ModelDescription) -> ServedCovariates:
     """What is kept beside a model of its items and of holidays.
 
     Raises:

@@ -3,11 +3,11 @@
 import pytest
 
 from chronos_assets.planning.cursor import RunState, RunStatus
-from chronos_assets.planning.redeployment import Served, plan_redeployment, recorded_token, requested_run_key
+from chronos_assets.planning.redeployment import ServedVersion, plan_redeployment, recorded_token, requested_run_key
 from chronos_assets.platforms.news_queue import QueueNews
 
-OLD = Served(deployed=True, current=False, wanted="v2", model="Shop/2")
-CURRENT = Served(deployed=True, current=True, wanted="v2", model="Shop/2")
+OLD = ServedVersion(deployed=True, current=False, wanted="v2", model="Shop/2")
+CURRENT = ServedVersion(deployed=True, current=True, wanted="v2", model="Shop/2")
 NOTHING, NEWS = QueueNews(), QueueNews(token="t1", keys=("Shop/2",))  # noqa: S106 - a receipt of messages
 RUNNING, FAILED, SUCCEEDED = (RunState(status) for status in (RunStatus.RUNNING, RunStatus.FAILED, RunStatus.SUCCEEDED))
 
@@ -64,14 +64,14 @@ def test_a_lost_message_is_made_up_for():
 
 
 def test_a_run_that_deploys_anyway_is_waited_for():
-    sensor = Sensor(Served(deployed=True, current=False, wanted="v2", model="Shop/2", busy="run 1 of retrain"))
+    sensor = Sensor(ServedVersion(deployed=True, current=False, wanted="v2", model="Shop/2", busy="run 1 of retrain"))
     assert sensor.tick(NEWS).message.endswith("Shop/2 is in use: waiting for run 1 of retrain")
     sensor.served = OLD
     assert sensor.tick().run_key is not None
 
 
 def test_an_endpoint_that_nobody_deployed_stays_away():
-    sensor = Sensor(Served(deployed=False, current=False, wanted="", model=""))
+    sensor = Sensor(ServedVersion(deployed=False, current=False, wanted="", model=""))
     assert sensor.tick(NEWS).message == "decided elsewhere: Shop/2; no endpoint is deployed"
     assert sensor.tick().run_key is None
     assert sensor.looks == 1
@@ -88,7 +88,7 @@ def test_it_gives_up_after_some_runs_or_one_that_no_other_can_do_better(last, ru
     assert plan.run_key is None
     assert f"runs failed: {runs}{', the last with: no quota' if last.reason else ''}; materialize" in plan.message
     # Another model is another matter.
-    sensor.served = Served(deployed=True, current=False, wanted="v3", model="Shop/3")
+    sensor.served = ServedVersion(deployed=True, current=False, wanted="v3", model="Shop/3")
     assert sensor.tick(NEWS, last).run_key is not None
 
 

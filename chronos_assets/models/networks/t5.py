@@ -33,7 +33,7 @@ from chronos_assets.models.networks.t5_layers import (
 
 
 @dataclass(frozen=True)
-class Bins:
+class ValueBins:
     """Values as tokens: divided by the mean absolute value of the context, and cut into bins of equal width.
 
     Attributes:
@@ -98,7 +98,7 @@ class T5Config:
     start_token: int
     vocabulary: int
     scaled: bool
-    bins: Bins
+    bins: ValueBins
 
     @classmethod
     def from_document(cls, config: Mapping[str, Any]) -> T5Config | None:
@@ -122,7 +122,7 @@ class T5Config:
             vocabulary=config["vocab_size"],
             # Since its version 5, transformers writes it down; before, it followed from the embedding being tied.
             scaled=config.get("scale_decoder_outputs", config.get("tie_word_embeddings") is not False),
-            bins=Bins(
+            bins=ValueBins(
                 low=limits["low_limit"],
                 high=limits["high_limit"],
                 tokens=chronos["n_tokens"],
@@ -134,7 +134,7 @@ class T5Config:
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _ReadyBlock:
     """A decoder block made ready for the steps of a block of periods.
 
     Attributes:
@@ -225,18 +225,18 @@ class _DecoderBlock(nn.Module):
             ]
         )
 
-    def ready(self, encoded: Tensor, hidden: Tensor, paths: int, length: int) -> _Ready:
+    def ready(self, encoded: Tensor, hidden: Tensor, paths: int, length: int) -> _ReadyBlock:
         """What all steps of `paths` paths of each row share."""
         own, across = self.layer[0].SelfAttention, self.layer[1].EncDecAttention
         features = own.k.weight.shape[0] // own.heads
-        return _Ready(
+        return _ReadyBlock(
             across.split(across.k(encoded)),
             across.split(across.v(encoded)),
             hidden,
             encoded.new_empty((2, length, len(encoded), paths, own.heads, features)),
         )
 
-    def forward(self, states: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
+    def forward(self, states: Tensor, ready: _ReadyBlock, step: int, bias: Tensor) -> Tensor:
         """States (R, n, D) of a step, of n paths of each row."""
         own, across, feed_forward = self.layer
         states = states + self._own(own.SelfAttention, own.layer_norm(states), ready, step, bias)
@@ -245,7 +245,7 @@ class _DecoderBlock(nn.Module):
         # The paths of a row ask what was read of it together.
         return feed_forward(states + attention.attend(queries, ready.keys, ready.values, ready.hidden))
 
-    def _own(self, attention: Attention, normed: Tensor, ready: _Ready, step: int, bias: Tensor) -> Tensor:
+    def _own(self, attention: Attention, normed: Tensor, ready: _ReadyBlock, step: int, bias: Tensor) -> Tensor:
         """What each path (R, n, D) reads of its own steps.
 
         A step of all paths lies together: sums over them take a third of the time of a product of matrices for each path.

@@ -78,7 +78,7 @@ FIXES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
+class TaggedContent:
     """An object's content, with what tells this content from the one before and after it."""
 
     data: bytes
@@ -170,12 +170,12 @@ class S3Objects(ObstoreObjects):
         """Key of an object in the bucket."""
         return f"{self.prefix}/{check_key(key)}" if self.prefix else check_key(key)
 
-    def get_tagged(self, key: str) -> Tagged | None:
+    def get_tagged(self, key: str) -> TaggedContent | None:
         """Content and etag of an object that belong together; None if there is none."""
         try:
             with self._explained("read", key):
                 answer = obstore.get(self._objects, check_key(key))
-                return Tagged(
+                return TaggedContent(
                     answer.bytes().to_bytes(),
                     str(answer.meta["e_tag"]),
                     answer.meta["last_modified"].astimezone(UTC),

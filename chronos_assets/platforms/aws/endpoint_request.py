@@ -59,7 +59,7 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EndpointPlan:
     """What a deployment is.
 
     Attributes:
@@ -97,7 +97,7 @@ def check_model(model: str | Path) -> str:
     return model
 
 
-def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, answers: str) -> Plan:
+def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, answers: str) -> EndpointPlan:
     """The deployment that a request stands for.
 
     Args:
@@ -126,7 +126,7 @@ def plan(request: EndpointRequest, settings: AwsSettings, source: ModelSource, a
     model = _model(request, settings, source)
     config = _config(settings, answers)
     name = f"{stem(request.name)}-{json_digest([request.name, model, config], _DIGEST)}"
-    return Plan(name, model, _serving(config, name))
+    return EndpointPlan(name, model, _serving(config, name))
 
 
 def stem(endpoint: str) -> str:

@@ -31,7 +31,7 @@ from chronos_assets.platforms.aws.endpoint_faults import NotSwitchedError, Unans
 from chronos_assets.platforms.aws.endpoint_models import model_source
 from chronos_assets.platforms.aws.endpoint_request import (
     VARIANT,
-    Plan,
+    EndpointPlan,
     check_endpoint_name,
     check_model,
     plan,
@@ -182,7 +182,7 @@ class SageMakerEndpoints:
     # --- deploying ----------------------------------------------------------------------------------------------------
 
     def _change(
-        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus | None, log: Any
+        self, request: EndpointRequest, wanted: EndpointPlan, there: _EndpointStatus | None, log: Any
     ) -> _EndpointStatus:
         """Serve what is wanted, and see that it answers.
 
@@ -212,7 +212,7 @@ class SageMakerEndpoints:
         return self._look(request.name) or there
 
     def _switch(
-        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus | None, log: Any
+        self, request: EndpointRequest, wanted: EndpointPlan, there: _EndpointStatus | None, log: Any
     ) -> _EndpointStatus:
         """Bring an endpoint to the wanted configuration.
 
@@ -243,7 +243,7 @@ class SageMakerEndpoints:
             now.reason or f"SageMaker rolled the update back to {now.config} (no reason given): look at alarms and log"
         )
 
-    def _make(self, request: EndpointRequest, wanted: Plan) -> None:
+    def _make(self, request: EndpointRequest, wanted: EndpointPlan) -> None:
         """The model and the configuration; what an interrupted deployment made has the same names and content."""
         tags = self._aws.tags(endpoint=request.name, identity=request.identity, version=request.version)
         calls: tuple[Callable[[], Any], ...] = (
@@ -271,7 +271,7 @@ class SageMakerEndpoints:
                 return
 
     def _restore_previous(
-        self, request: EndpointRequest, wanted: Plan, there: _EndpointStatus, before: str, log: Any
+        self, request: EndpointRequest, wanted: EndpointPlan, there: _EndpointStatus, before: str, log: Any
     ) -> None:
         """Serve again what was served before; nothing where there was nothing."""
         if before:
@@ -298,7 +298,7 @@ class SageMakerEndpoints:
             self._lineage.delete("endpoint", there.name)
         self._discard(request.name, wanted)
 
-    def _discard(self, name: str, wanted: Plan) -> None:
+    def _discard(self, name: str, wanted: EndpointPlan) -> None:
         """Delete a configuration and a model that are not used, unless they are after all."""
         there = self._look(name)
         if there is None or there.config != wanted.name:

@@ -24,7 +24,7 @@ from chronos_assets.container.contract import MESSAGES_CHANNEL, encryption, host
 from chronos_assets.container.remote_files import REMOTE_FILES, remote_files_document
 from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.machines import missing_settings
-from chronos_assets.platforms.aws.processing_request import Source, instances_for, processing_job
+from chronos_assets.platforms.aws.processing_request import InputSource, instances_for, processing_job
 from chronos_assets.platforms.aws.sagemaker.client import PipesSageMakerClient, SageMakerInvocation
 from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing
 from chronos_assets.platforms.aws.sagemaker.limits import LimitError, job_name_for
@@ -100,7 +100,7 @@ class SageMakerJobs:
             staging.close()
             raise
 
-    def _report_instances(self, log: Any, request: JobRequest, sources: Mapping[str, Source]) -> None:
+    def _report_instances(self, log: Any, request: JobRequest, sources: Mapping[str, InputSource]) -> None:
         used, wanted = instances_for(request, sources, self._settings), self._settings.forecast_instances
         if used < wanted:
             log.warning(
@@ -118,7 +118,7 @@ class SageMakerJobs:
                 "says to what"
             )
 
-    def _source(self, request: JobRequest, channel: str) -> Source:
+    def _source(self, request: JobRequest, channel: str) -> InputSource:
         """What an input channel reads: the version that is shown now."""
         key = request.inputs[channel]
         try:
@@ -126,30 +126,30 @@ class SageMakerJobs:
         except FileNotFoundError:
             raise JobError(nothing_to_read(f"job {request.name}", self._store.uri(key), channel)) from None
         if channel != request.sharded:
-            return Source(shown, uri)
+            return InputSource(shown, uri)
         prefix = uri.removeprefix(f"{self._store.url}/").rstrip("/")
         names = sorted(info.key.removeprefix(f"{prefix}/") for info in self._store.list(prefix))
-        return Source(shown, uri, tuple(names))
+        return InputSource(shown, uri, tuple(names))
 
-    def _remote(self, request: JobRequest, channel: str) -> Source:
+    def _remote(self, request: JobRequest, channel: str) -> InputSource:
         """What a channel reads of which the job fetches files by itself."""
         try:
             version, urls = self._store.addresses(request.remote[channel])
         except FileNotFoundError:
             raise JobError(f"job {request.name}: nothing at {self._store.uri(request.remote[channel])}") from None
-        return Source(version, "", urls=urls)
+        return InputSource(version, "", urls=urls)
 
-    def _listed(self, objects: Sequence[ObjectInfo]) -> Source:
+    def _listed(self, objects: Sequence[ObjectInfo]) -> InputSource:
         """What a channel of single objects reads."""
         seen = "\n".join(f"{info.key} {info.etag}" for info in objects)
-        return Source(
+        return InputSource(
             text_digest(seen),
             f"{self._store.url}/",
             tuple(info.key for info in objects),
             listed=True,
         )
 
-    def _lay_out(self, name: str, request: JobRequest, sources: Mapping[str, Source]) -> None:
+    def _lay_out(self, name: str, request: JobRequest, sources: Mapping[str, InputSource]) -> None:
         """Write what the job is given, the same for every attempt."""
         folder = f"{JOBS_KEY}/{name}"
         self._put_json(f"{folder}/parameters/parameters.json", request.parameters)
@@ -168,7 +168,9 @@ class SageMakerJobs:
     def _put_json(self, key: str, document: Any) -> None:
         self._store.put(key, json.dumps(document, ensure_ascii=False, allow_nan=False).encode())
 
-    def _run(self, context: Any, name: str, request: JobRequest, sources: Mapping[str, Source]) -> SageMakerInvocation:
+    def _run(
+        self, context: Any, name: str, request: JobRequest, sources: Mapping[str, InputSource]
+    ) -> SageMakerInvocation:
         def of_attempt(attempt: str) -> Mapping[str, Any]:
             return processing_job(
                 request,

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import fine_if
 from chronos_assets.platforms.aws.sagemaker.faults import is_gone, waits
-from chronos_assets.platforms.aws.tags import PREFIX, ours, tag_value, tags_of
+from chronos_assets.platforms.aws.tags import PREFIX, deployment_tags, tag_value, tags_of
 
 Kind = Literal["endpoint", "endpoint-config", "model"]
 
@@ -49,7 +49,7 @@ class Lineage:
         poll_most: float = 15.0,
     ) -> None:
         self._clients = clients
-        self._ours = ours(code_location, store_url)
+        self._ours = deployment_tags(code_location, store_url)
         self._poll_first = poll_first
         self._poll_most = poll_most
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chronos_assets.platforms.aws.bucket import Tagged
+from chronos_assets.platforms.aws.bucket import TaggedContent
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.notices import Notice, NoticeError, document, one_line, render
@@ -129,7 +129,7 @@ class SnsNotices:
             raise NoticeError(f"whether the notice of run {notice.run_id} was sent is not known: {error}") from error
 
 
-def _read(there: Tagged | None) -> list[dict[str, Any]]:
+def _read(there: TaggedContent | None) -> list[dict[str, Any]]:
     """The notices of `RECENT`; none where it is damaged: it is written again."""
     try:
         return [] if there is None else list(json.loads(there.data))

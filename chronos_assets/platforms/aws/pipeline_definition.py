@@ -35,7 +35,7 @@ from chronos_assets.container.archives import MODEL_ARCHIVE
 from chronos_assets.container.contract import CONTENT_TYPES, DEFAULT_ROOT, RESPONSE_TYPES, ROOT_VARIABLE
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.platforms.aws.deployment import AwsDeployment
-from chronos_assets.platforms.aws.processing_request import Source, processing_job
+from chronos_assets.platforms.aws.processing_request import InputSource, processing_job
 from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
 from chronos_assets.platforms.aws.sagemaker.faults import is_gone
 from chronos_assets.platforms.aws.tags import tag_list
@@ -339,22 +339,22 @@ class TrainingPipeline:
         # The pipeline names its jobs.
         return {key: value for key, value in request.items() if value != name}
 
-    def _data(self) -> dict[str, Source]:
+    def _data(self) -> dict[str, InputSource]:
         """What is learned from and measured on."""
         if not self._line.on_data:
-            return {"synthetic": Source("", _SYNTHETIC)}
+            return {"synthetic": InputSource("", _SYNTHETIC)}
         return {
-            "dataset": Source("", _DATASET),
-            **{channel: Source("", _mark(channel)) for channel in self._line.covariates},
+            "dataset": InputSource("", _DATASET),
+            **{channel: InputSource("", _mark(channel)) for channel in self._line.covariates},
         }
 
     def _learn(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        sources = {**self._data(), "model": Source("", _TUNED)}
+        sources = {**self._data(), "model": InputSource("", _TUNED)}
         request = JobRequest("learn", "learn", parameters, inputs=dict.fromkeys(sources, ""), outputs=("predictors",))
         return self._processing(request, sources)
 
     def _evaluate(self) -> dict[str, Any]:
-        sources = {**self._data(), "candidate": Source("", _CANDIDATE)}
+        sources = {**self._data(), "candidate": InputSource("", _CANDIDATE)}
         request = JobRequest(
             "evaluate", "evaluate", self._line.evaluation, inputs=dict.fromkeys(sources, ""), outputs=("evaluation",)
         )
@@ -362,7 +362,7 @@ class TrainingPipeline:
         made["AppSpecification"]["ContainerEntrypoint"] = ["sh", "-c", _UNPACK_FIRST, "unpack"]
         return made
 
-    def _processing(self, request: JobRequest, sources: Mapping[str, Source]) -> dict[str, Any]:
+    def _processing(self, request: JobRequest, sources: Mapping[str, InputSource]) -> dict[str, Any]:
         made = processing_job(
             request,
             folder=self._folder(request.name),

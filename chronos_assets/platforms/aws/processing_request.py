@@ -44,7 +44,7 @@ PART = "part-"  # what the names of objects begin with that are dealt out
 
 
 @dataclass(frozen=True)
-class Source:
+class InputSource:
     """An input channel.
 
     Attributes:
@@ -76,7 +76,7 @@ class Source:
         return [{"prefix": self.uri}, *names]
 
 
-def instances_for(request: JobRequest, sources: Mapping[str, Source], settings: AwsSettings) -> int:
+def instances_for(request: JobRequest, sources: Mapping[str, InputSource], settings: AwsSettings) -> int:
     """How many instances a job gets: none that would have nothing to do."""
     if not request.sharded:
         return 1
@@ -95,7 +95,7 @@ def processing_job(
     *,
     folder: str,
     attempt: str,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, InputSource],
     region: str,
     settings: AwsSettings,
 ) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def processing_job(
     }
 
 
-def _inputs(folder: str, sources: Mapping[str, Source], sharded: str) -> Iterator[dict[str, Any]]:
+def _inputs(folder: str, sources: Mapping[str, InputSource], sharded: str) -> Iterator[dict[str, Any]]:
     """The parameters, and the channels; of the one that is `sharded` each instance gets a part."""
     yield _input("parameters", f"{folder}/parameters/", "processing/input/parameters")
     for channel, source in sources.items():

@@ -110,7 +110,7 @@ def staged_folder(
     if folder.is_symlink() or not folder.is_dir():
         raise PublishError(f"nothing to publish: {folder} is not a folder")
     here = {path.relative_to(folder).as_posix(): path for path in plain_files(folder)}
-    there = _kept(objects, kept or {})
+    there = _objects_at(objects, kept or {})
 
     def put(name: str, key: str) -> None:
         if name in there:
@@ -147,7 +147,9 @@ def staged_objects(
         PublishError: there is none, or one of the known is missing.
     """
     place = objects.uri(source)
-    listed = {info.key.removeprefix(f"{source}/"): info for info in objects.list(source)} | _kept(objects, kept or {})
+    listed = {info.key.removeprefix(f"{source}/"): info for info in objects.list(source)} | _objects_at(
+        objects, kept or {}
+    )
     sizes = {name: info.size for name, info in listed.items()}
     return Staged(
         _digest(place, sizes, lambda name: hashlib.sha256(objects.get(listed[name].key)).hexdigest(), known),
@@ -165,7 +167,7 @@ def _digest(place: str, names: Collection[str], content: Callable[[str], str], k
     return names_digest(names, content, known)
 
 
-def _kept(objects: S3Objects, urls: Mapping[str, str]) -> dict[str, ObjectInfo]:
+def _objects_at(objects: S3Objects, urls: Mapping[str, str]) -> dict[str, ObjectInfo]:
     """The objects at these URLs, as far as they are there, by the names they were asked for by."""
     keys = {name: url.removeprefix(f"{objects.url}/") for name, url in urls.items()}
     folders = {key.rpartition("/")[0] for key in keys.values()}
@@ -275,7 +277,7 @@ class Publisher:
             before, etag = self.pointer(key)
             if before is None:
                 return False
-            gone = before.withdrawn or tuple(sorted(_named(before)))
+            gone = before.withdrawn or tuple(sorted(_named_versions(before)))
             if before.shown is None or self._objects.put_if(
                 pointer_key(key), Pointer(None, withdrawn=gone).to_json(), etag
             ):
@@ -394,8 +396,8 @@ class Publisher:
         # Others may have published since: what the pointer names now is kept, too.
         written = self._objects.get_tagged(pointer_key(key))
         now = parse_pointer(written.data, self._objects.uri(pointer_key(key))) if written is not None else None
-        named = _named(before)
-        kept = _named(after) | _named(now)
+        named = _named_versions(before)
+        kept = _named_versions(after) | _named_versions(now)
         folders: dict[str, list[ObjectInfo]] = defaultdict(list)
         for name, info in self._listing(f"{VERSIONS}/{key}").items():
             folders[name.partition("/")[0]].append(info)
@@ -410,7 +412,7 @@ class Publisher:
 
     def _discard(self, key: str, uploaded: Version | None, pointer: Pointer | None) -> None:
         """Remove a version that came too late. A pointer names it if the answer to its own write was lost."""
-        if uploaded is not None and uploaded.folder not in _named(pointer):
+        if uploaded is not None and uploaded.folder not in _named_versions(pointer):
             self._remove_folder(key, uploaded.folder)
 
     def _remove_folder(self, key: str, folder: str) -> bool:
@@ -427,7 +429,7 @@ class Publisher:
                 pass
 
 
-def _named(pointer: Pointer | None) -> set[str]:
+def _named_versions(pointer: Pointer | None) -> set[str]:
     """The folders of all versions that a pointer names."""
     if pointer is None:
         return set()

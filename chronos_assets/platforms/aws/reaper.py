@@ -20,7 +20,7 @@ from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.sagemaker.api import JobApi
 from chronos_assets.platforms.aws.sagemaker.faults import Timing, call_with_retries
 from chronos_assets.platforms.aws.sagemaker.kinds import KINDS, JobKind
-from chronos_assets.platforms.aws.tags import RUN_ID, ours, tags_of
+from chronos_assets.platforms.aws.tags import RUN_ID, deployment_tags, tags_of
 
 GRACE = timedelta(minutes=10)  # for a run that is retried to attach to its job
 
@@ -80,7 +80,7 @@ class Reaper:
         self, clients: AwsClients, code_location: str, store_url: str, *, timing: Timing | None = None
     ) -> None:
         self._clients = clients
-        self._ours = ours(code_location, store_url)
+        self._ours = deployment_tags(code_location, store_url)
         # A tick of a sensor has no time to wait out an outage.
         self._timing = timing or Timing(outage=20.0)
 

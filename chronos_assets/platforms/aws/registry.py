@@ -71,7 +71,7 @@ _GOING = frozenset({"Failed", "Deleting"})
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ListedVersion:
     """A version as SageMaker lists it."""
 
     version: int
@@ -84,7 +84,7 @@ class _Row:
 class _OwnVersion:
     """A version of ours: SageMaker's row, the version, and whether its document was written."""
 
-    row: _Row
+    row: _ListedVersion
     version: PackageVersion
     token: str
     written: bool = True
@@ -291,7 +291,7 @@ class SageMakerRegistry:
         found = (self._read(group, row, etags.get(_document_key(row, group))) for row in rows)
         return [known for known in found if known is not None]
 
-    def _rows(self, group: str) -> Iterator[_Row]:
+    def _rows(self, group: str) -> Iterator[_ListedVersion]:
         pages = self._client.get_paginator("list_model_packages").paginate(
             ModelPackageGroupName=group, ModelPackageType="Versioned", PaginationConfig={"PageSize": PAGE}
         )
@@ -299,14 +299,14 @@ class SageMakerRegistry:
             for page in pages:
                 for item in page["ModelPackageSummaryList"]:
                     if item["ModelPackageStatus"] not in _GOING:
-                        yield _Row(
+                        yield _ListedVersion(
                             item["ModelPackageVersion"],
                             item["ModelPackageArn"],
                             item.get("ModelApprovalStatus", "PendingManualApproval"),
                             int(item["CreationTime"].timestamp()),
                         )
 
-    def _read(self, group: str, row: _Row, etag: str | None) -> _OwnVersion | None:
+    def _read(self, group: str, row: _ListedVersion, etag: str | None) -> _OwnVersion | None:
         """A version by its document, or by what was registered where it has none; None if it isn't ours."""
         if etag is not None:
             version, document = self._parse(_document_key(row, group), group, row.version, etag)
@@ -375,7 +375,7 @@ def _registration(group: str, token: str) -> str:
     return f"{PACKAGES}/{group}/registrations/{token}"
 
 
-def _document_key(row: _Row, group: str) -> str:
+def _document_key(row: _ListedVersion, group: str) -> str:
     return f"{PACKAGES}/{group}/{row.version}.json"
 
 

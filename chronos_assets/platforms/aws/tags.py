@@ -57,7 +57,7 @@ def tag_list(settings: AwsSettings, **facts: str) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def ours(code_location: str, store_url: str) -> dict[str, str]:
+def deployment_tags(code_location: str, store_url: str) -> dict[str, str]:
     """The tags that everything of a deployment has; both, since two of one account may share the code location."""
     return {CODE_LOCATION: tag_value(code_location), STORE: tag_value(store_url)}
 

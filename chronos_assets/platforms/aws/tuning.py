@@ -33,7 +33,7 @@ from chronos_assets.platforms.aws.tuning_request import (
     training_job,
     tuning_job,
 )
-from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Child, Results, trial_of
+from chronos_assets.platforms.aws.tuning_results import OBJECTIVE_FIELD, Results, SearchTrainingJob, trial_of
 from chronos_assets.platforms.jobs import JobError, nothing_to_read
 from chronos_assets.platforms.tuning import SearchError, Trial, TuningRequest, TuningResult
 from chronos_assets.store_layout import JOBS_KEY
@@ -164,13 +164,13 @@ class SageMakerTuning:
         # Its own earlier attempts have nothing more to teach.
         return next((item for item in names if item.startswith(f"{lineage}-") and not item.startswith(name)), "")
 
-    def _children(self, request: TuningRequest, done: SageMakerInvocation) -> list[Child]:
+    def _children(self, request: TuningRequest, done: SageMakerInvocation) -> list[SearchTrainingJob]:
         if not request.ranges:
             return [self._results.child(done.description)]
         return list(self._results.children(done.name))
 
     def _refuse_if_none_completed(
-        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]
+        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[SearchTrainingJob]
     ) -> None:
         if any(trial.state == "Completed" for trial in trials):
             return
@@ -185,7 +185,9 @@ class SageMakerTuning:
         if any(trial.state == "Failed" for trial in trials):
             raise self._failure(request, name, trials, children) from failure
 
-    def _failure(self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[Child]) -> JobError:
+    def _failure(
+        self, request: TuningRequest, name: str, trials: tuple[Trial, ...], children: list[SearchTrainingJob]
+    ) -> JobError:
         first = next((trial for trial in trials if trial.state == "Failed"), None)
         if first is None:
             return JobError(f"search {request.name} failed: none of its {len(trials)} trials completed ({name})")

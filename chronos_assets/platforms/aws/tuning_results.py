@@ -32,7 +32,7 @@ _READS = 20  # of a log from its head, each of as many pages as a tail reads at 
 
 
 @dataclass(frozen=True)
-class Child:
+class SearchTrainingJob:
     """A training job of a search.
 
     Attributes:
@@ -58,7 +58,7 @@ class Child:
         return float(facts_of(_TRAINING, self.description).get("billable_seconds", 0.0))
 
 
-def trial_of(number: int, child: Child) -> Trial:
+def trial_of(number: int, child: SearchTrainingJob) -> Trial:
     """A training job as a trial, without its model."""
     description = child.description
     # The log has more digits than the metric that SageMaker keeps, and the same ones as on a laptop.
@@ -104,7 +104,7 @@ class Results:
         self._clients = clients
         self._timing = timing
 
-    def children(self, tuning_job: str) -> Iterator[Child]:
+    def children(self, tuning_job: str) -> Iterator[SearchTrainingJob]:
         """The training jobs of a tuning job, in the order of their creation."""
         summaries = self._with_retries(lambda: list(self._summaries(tuning_job)))
         for summary in sorted(summaries, key=lambda item: (item["CreationTime"], item["TrainingJobName"])):
@@ -125,7 +125,7 @@ class Results:
         *,
         chosen: Mapping[str, str] | None = None,
         objective: float | None = None,
-    ) -> Child:
+    ) -> SearchTrainingJob:
         """A training job with what its log reports."""
         name = str(description["TrainingJobName"])
         log = TrialLog()
@@ -143,7 +143,7 @@ class Results:
             tail.poll(now=True)
             if read in (before, MAX_LINES):
                 break
-        return Child(description, log, dict(chosen or {}), objective)
+        return SearchTrainingJob(description, log, dict(chosen or {}), objective)
 
     def last_lines(self, name: str, lines: int = 20) -> list[str]:
         """The last lines of a training job's log, without secrets."""
@@ -163,7 +163,9 @@ class Results:
             raise
         return True
 
-    def with_best_model(self, trials: Iterable[Trial], children: Iterable[Child], folder: Path) -> tuple[Trial, ...]:
+    def with_best_model(
+        self, trials: Iterable[Trial], children: Iterable[SearchTrainingJob], folder: Path
+    ) -> tuple[Trial, ...]:
         """The trials, the best completed one with its model and its report; one whose model is no good has failed."""
         found = {trial.number: trial for trial in trials}
         jobs = dict(enumerate(children))

@@ -81,7 +81,7 @@ class Chronos:
         last, spread = np.empty(len(values)), np.empty(len(values))
         for rows, tails in _of_one_length([context[-self.reach :] for context in values]):
             found = _means(tails, self.coarse)
-            last[rows], spread[rows] = _last(found), _spread(tails, self.coarse)
+            last[rows], spread[rows] = _last_known_mean(found), _spread(tails, self.coarse)
             for place, row in zip(rows.tolist(), found, strict=True):
                 means[place] = row
         steps = -(-horizon // self.coarse) + 1
@@ -150,7 +150,7 @@ def _means(contexts: Floats, coarse: int) -> Floats:
     return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
-def _last(means: Floats) -> Floats:
+def _last_known_mean(means: Floats) -> Floats:
     """The last known mean of each row (n, blocks), (n,); NaN without any."""
     known = np.isfinite(means)
     place = means.shape[1] - 1 - known[:, ::-1].argmax(axis=1)

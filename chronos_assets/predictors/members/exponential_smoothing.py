@@ -51,7 +51,7 @@ class ExponentialSmoothing(PanelMember):
 
     def _panels(self, contexts: Contexts) -> Iterator[tuple[Panel, Floats]]:
         scores = normal_scores(LEVELS)
-        ahead, growth = _ahead(contexts.horizon)
+        ahead, growth = _trends_and_variances(contexts.horizon)
         for panel in contexts.panels:
             logarithms = Logarithms.of(panel) if self.logarithms else None
             adjusted = adjust(logarithms.panel if logarithms else panel, contexts.seasons, contexts.horizon)
@@ -71,7 +71,7 @@ class ExponentialSmoothing(PanelMember):
             yield panel, quantiles
 
 
-def _ahead(horizon: int) -> tuple[Floats, Floats]:
+def _trends_and_variances(horizon: int) -> tuple[Floats, Floats]:
     """How many trends each model has added, and how many times its error's variance, by step, (horizon, models)."""
     alpha, beta, phi = _GRID.T
     steps = np.arange(1, horizon + 1)[:, None]

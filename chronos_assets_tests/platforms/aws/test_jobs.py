@@ -9,7 +9,7 @@ import pytest
 from chronos_assets.defs.failures import failures
 from chronos_assets.platforms.aws.deployment import AwsDeployment
 from chronos_assets.platforms.aws.jobs import SageMakerJobs
-from chronos_assets.platforms.aws.processing_request import Source, processing_job
+from chronos_assets.platforms.aws.processing_request import InputSource, processing_job
 from chronos_assets.platforms.aws.store import S3Store
 from chronos_assets.platforms.jobs import JobRequest
 from chronos_assets.settings import AwsSettings
@@ -180,7 +180,7 @@ def test_a_job_is_dealt_out_over_instances(cloud, store, jobs_of, step, tmp_path
 @pytest.mark.parametrize("wanted, parts, given", [(4, 2, 2), (1, 5, 1), (3, 9, 3), (2, 0, 1)])
 def test_no_instance_is_without_work(wanted, parts, given):
     names = [f"{kind}-{number}" for kind in ("part", "tail") for number in range(parts)]
-    source = Source("v", "s3://data/x/", tuple(names))
+    source = InputSource("v", "s3://data/x/", tuple(names))
     assert source.rest == tuple(names[parts:])  # each instance gets the latest periods of all shards
     request = processing_job(
         echo(inputs={"dataset": "d"}, sharded="dataset"),
@@ -221,7 +221,7 @@ def test_every_setting_is_in_the_request_and_within_the_limits(workload, instanc
         replace(echo(inputs={"model": "m"}), workload=workload),
         folder="s3://data/.jobs/x",
         attempt="x-a2",
-        sources={"model": Source("v", "s3://data/m/")},
+        sources={"model": InputSource("v", "s3://data/m/")},
         region="us-east-1",
         settings=settings,
     )

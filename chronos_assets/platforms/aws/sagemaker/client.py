@@ -84,7 +84,7 @@ class SageMakerInvocation(PipesClientCompletedInvocation):
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _RunPlan:
     """What `run` was asked for, the same for every attempt."""
 
     context: Any
@@ -210,7 +210,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         make = request if callable(request) else _always(request)
         base = name or _name(context, form, make(NAMELESS), data_versions, code_version)
         return self._run(
-            _Plan(
+            _RunPlan(
                 context=context,
                 api=JobApi(self._client, form, self._timing),
                 base=check_name(base, form.longest_name),
@@ -228,7 +228,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     # One attempt after the other
 
-    def _run(self, plan: _Plan) -> SageMakerInvocation:
+    def _run(self, plan: _RunPlan) -> SageMakerInvocation:
         pauses = waits(self._timing.capacity_first, self._timing.capacity_most)
         number, tries = 1, 0
         while True:
@@ -256,7 +256,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             self._pause(plan, next(pauses), f"{name} ended: {reason_of(ended.description)}")
             number += 1
 
-    def _find(self, plan: _Plan, number: int) -> tuple[int, Mapping[str, Any] | None]:
+    def _find(self, plan: _RunPlan, number: int) -> tuple[int, Mapping[str, Any] | None]:
         """The first attempt, from `number` on, that runs, has a usable result, or isn't there yet."""
         for candidate in range(number, MAX_ATTEMPT + 1):
             name = attempt_name(plan.base, candidate)
@@ -272,7 +272,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             "change what it is made from"
         )
 
-    def _attempt(self, plan: _Plan, name: str, found: Mapping[str, Any] | None) -> _AttemptEnd:
+    def _attempt(self, plan: _RunPlan, name: str, found: Mapping[str, Any] | None) -> _AttemptEnd:
         """One attempt, until it has ended."""
         with self._session(plan, name, new=found is None) as (session, reader):
             try:
@@ -291,7 +291,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             ) from reader.failure
         return _AttemptEnd(name, description, session, how)
 
-    def _create(self, plan: _Plan, name: str, session: PipesSession) -> tuple[str, Mapping[str, Any]]:
+    def _create(self, plan: _RunPlan, name: str, session: PipesSession) -> tuple[str, Mapping[str, Any]]:
         request = copy.deepcopy(dict(plan.request(name)))
         if plan.pipes:
             request["Environment"] = {**request.get("Environment", {}), **session.get_bootstrap_env_vars()}
@@ -301,7 +301,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         created, description = plan.api.create(request)
         return "created" if created else "attached", description
 
-    def _wait(self, plan: _Plan, name: str, description: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _wait(self, plan: _RunPlan, name: str, description: Mapping[str, Any]) -> Mapping[str, Any]:
         """Wait for a job's end; its last description."""
         tail = plan.api.tail(name, self._show) if plan.tail else None
         pauses = waits(self._timing.poll_first, self._timing.poll_most)
@@ -327,11 +327,11 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
             time.sleep(next(pauses))
             description = plan.api.must_describe(name)
 
-    def _pause(self, plan: _Plan, seconds: float, why: str) -> None:
+    def _pause(self, plan: _RunPlan, seconds: float, why: str) -> None:
         plan.context.log.warning(f"[pipes] {plan.word}: another attempt in {seconds:.0f} s, since {why}")
         time.sleep(seconds)
 
-    def _give_up(self, plan: _Plan, name: str, error: BaseException) -> None:
+    def _give_up(self, plan: _RunPlan, name: str, error: BaseException) -> None:
         """Stop a job that nobody waits for any more, unless a retry is to find it."""
         log, word = plan.context.log, f"{plan.word} {name}"
         if isinstance(error, NoCapacity | Refused | Vanished):
@@ -356,7 +356,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     # What people see
 
-    def _report_start(self, plan: _Plan, name: str, how: str, description: Mapping[str, Any]) -> None:
+    def _report_start(self, plan: _RunPlan, name: str, how: str, description: Mapping[str, Any]) -> None:
         urls = plan.api.urls(name)
         plan.context.log.info(f"[pipes] {plan.word} {name}: {how}; log {urls['log_url']}, page {urls['console_url']}")
         if how == "attached":
@@ -366,7 +366,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
     def _show(self, line: str) -> None:
         sys.stdout.write(self._redact(line) + "\n")
 
-    def _invocation(self, plan: _Plan, ended: _AttemptEnd, tries: int) -> SageMakerInvocation:
+    def _invocation(self, plan: _RunPlan, ended: _AttemptEnd, tries: int) -> SageMakerInvocation:
         facts = {
             **plan.api.urls(ended.name),
             "job_arn": str(ended.description[plan.kind.arn]),
@@ -376,7 +376,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         }
         return SageMakerInvocation(ended.session, name=ended.name, description=ended.description, facts=facts)
 
-    def _failure(self, plan: _Plan, ended: _AttemptEnd, tries: int) -> dg.Failure:
+    def _failure(self, plan: _RunPlan, ended: _AttemptEnd, tries: int) -> dg.Failure:
         reason = self._redact(reason_of(ended.description))
         if is_out_of_time(ended.description):
             reason = f"it ran longer than its StoppingCondition allows ({reason})"
@@ -396,7 +396,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
         }
         return dg.Failure(description, metadata=_metadata(facts))
 
-    def _last_lines(self, plan: _Plan, name: str) -> list[str]:
+    def _last_lines(self, plan: _RunPlan, name: str) -> list[str]:
         try:
             return [self._redact(line) for line in plan.api.last_lines(name, TAIL_LINES)]
         except Exception as error:  # noqa: BLE001 - the job's reason counts, not why its log can't be read
@@ -407,7 +407,7 @@ class PipesSageMakerClient(dg.PipesClient, TreatAsResourceParam):
 
     @contextmanager
     def _session(
-        self, plan: _Plan, name: str, *, new: bool
+        self, plan: _RunPlan, name: str, *, new: bool
     ) -> Iterator[tuple[PipesSession, PlacedS3MessageReader | None]]:
         if not plan.pipes:
             yield silent_session(plan.context, plan.extras), None
