@@ -124,6 +124,7 @@ def test_the_digest_is_equal_for_equal_sets_of_keys_and_etags_only(one, other):
     assert (listing_digest(listing(one)) == listing_digest(listing(other))) == same
 
 
+@pytest.mark.process
 @given(objects, st.randoms(use_true_random=False))
 def test_the_digest_does_not_depend_on_order_nor_on_what_is_no_data(content, chance):
     infos = [*listing(content), info("_SUCCESS"), info("x.tmp")]
@@ -189,6 +190,7 @@ def test_a_scan_notices_a_listing_out_of_order():
     assert not fold.ascending
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("length", [10, 900])
 @pytest.mark.parametrize("letter", ["k", "ü", "𝄞", '"'])
 def test_memory_is_bounded_whatever_the_number_and_the_length_of_keys(length, letter):

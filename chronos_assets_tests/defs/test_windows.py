@@ -18,6 +18,7 @@ CADENCES = {
 moments = st.datetimes(min_value=datetime(1990, 1, 7), max_value=datetime(2025, 1, 1))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("cadence", CADENCES)
 @given(moment=moments)
 def test_keys_starts_and_ends_are_dagsters(cadence, moment):

@@ -147,6 +147,7 @@ def test_a_large_dense_factor_serves_only_where_harmonics_are_too_many():
     assert terms.factorise(tuple(seasons), 1024).size == 1024
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("periods", [(7, 30, 52, 365), (4, 4, 6, 730), (24, 48, 96)])
 @pytest.mark.parametrize("length", [64, 257])
 def test_sums_of_many_harmonics_are_the_product_of_their_kernels(periods, length):

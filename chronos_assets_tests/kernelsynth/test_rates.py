@@ -29,6 +29,7 @@ def test_a_draw_has_the_size_asked_for_and_is_fixed_by_the_seed(n, length):
     assert np.array_equal(series, rates.draw(np.random.default_rng(5), families.REALISTIC, n, length))
 
 
+@pytest.mark.process
 def test_some_series_are_seen_at_another_rate():
     counts = rates.draw(np.random.default_rng(0), {"counts": 1.0}, 600, 100)
     whole = (counts == np.rint(counts)).all(axis=1).mean()

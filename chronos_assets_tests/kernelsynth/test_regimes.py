@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from chronos_assets.kernelsynth import regimes
 
@@ -11,6 +12,7 @@ def test_hidden_states_hold_for_a_while_and_all_of_them_come():
     assert (changes == 0).any()
 
 
+@pytest.mark.process
 def test_a_switching_process_returns_to_its_levels_and_never_runs_away():
     series = regimes.switching(np.random.default_rng(0), 300, 2000)
     early, late = series[:, :500].std(axis=1), series[:, -500:].std(axis=1)

@@ -4,6 +4,7 @@ import pytest
 from chronos_assets.kernelsynth import noise, smoothing
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("length", [20, 128, 600])
 def test_no_process_grows_beyond_what_a_network_could_scale(length):
     series = smoothing.exponential_smoothing(np.random.default_rng(1), 2000, length)

@@ -39,6 +39,7 @@ def test_many_histories_end_within_the_first_patch_and_all_have_a_few_steps(leng
     assert 0.3 < (history == length).mean() < 0.5
 
 
+@pytest.mark.process
 def test_some_windows_lose_values_in_context_and_target():
     batch = windows.training_windows((0,), families.REALISTIC, 600, 128, 64)
     inner = np.isnan(batch.context[:, 1:]) & ~np.isnan(batch.context[:, :-1])

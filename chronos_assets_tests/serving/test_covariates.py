@@ -64,6 +64,7 @@ def schema(learned) -> Schema:
     return Schema("model v1", (0.01, 0.99), False, attributes=kinds, past_only=past_only)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("family", "members"), [("bolt", ["theta", "regression/theta"]), ("chronos2", ["chronos/covariates"])]
 )

@@ -265,6 +265,7 @@ def test_what_is_published_is_answered_from_the_next_request_on(tmp_path: Path) 
     assert served(tmp_path, scenario) == ["ResourceNotFoundException", 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 1.0, 1.0]
 
 
+@pytest.mark.process
 def test_while_it_is_replaced_every_answer_is_one_version_s(tmp_path: Path) -> None:
     """Each version has its number as every value of every item: a mix would show two."""
     items = [f"item_{number:02}" for number in range(40)]

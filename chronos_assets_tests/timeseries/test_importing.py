@@ -97,6 +97,7 @@ class TestDataset:
                 np.testing.assert_array_equal(one, other)
         assert drop.run(params, shard_bytes=shard_bytes, min_shards=1).manifest == plain
 
+    @pytest.mark.process
     def test_shards_are_about_as_large_as_asked_for(self, drop):
         assert importing.DEFAULT_SHARD_BYTES == 64 << 20
         values = np.random.default_rng(0).normal(size=(200, 400))

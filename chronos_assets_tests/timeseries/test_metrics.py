@@ -135,6 +135,7 @@ def test_agrees_with_evaluate_forecasts_on_a_noisy_set_with_gaps() -> None:
     assert ours["mase"] == pytest.approx(found["MASE[0.5]"].item(), rel=1e-9)
 
 
+@pytest.mark.process
 @given(evaluations(), st.data())
 def test_sums_of_parts_make_the_whole(
     evaluation: tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], int], data: st.DataObject
@@ -166,6 +167,7 @@ def test_relative_metrics_do_not_change_with_the_unit(
     assert after["rmse"] == pytest.approx(before["rmse"] * unit, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.process
 @given(evaluations())
 def test_a_perfect_forecast_has_no_error_and_covers_everything(
     evaluation: tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray], int],

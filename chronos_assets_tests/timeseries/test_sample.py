@@ -41,6 +41,7 @@ def lines_of(path):
     return path.read_text().splitlines()
 
 
+@pytest.mark.process
 def test_the_bytes_never_change(folder):
     digests = [
         hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16] for name in ("train/electricity.csv", "july.csv")
@@ -67,6 +68,7 @@ def test_the_parameters_are_valid():
     assert (params.horizon, str(params.frequency), params.quantiles, params.mean) == (72, "H", (0.1, 0.5, 0.9), True)
 
 
+@pytest.mark.process
 def test_july_goes_on_where_the_year_ends(folder, series):
     times = [line.split(",")[0] for line in lines_of(folder / "train/electricity.csv")]
     july = [line.split(",")[0] for line in lines_of(folder / "july.csv")]

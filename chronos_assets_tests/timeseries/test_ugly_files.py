@@ -165,6 +165,7 @@ class TestBlankLines:
             numbers = [record.line for record in scan_records(stream, ",")]
         assert numbers == [number + count * (number > place) for number in range(1, 5)]
 
+    @pytest.mark.process
     def test_lines_of_blanks_and_tabs_are_no_rows(self, drop):
         assert drop.put(HOURS + "   \n" * 50_000 + HOURS.replace(",a", ",b")).run().rows_read == 6
 

@@ -20,6 +20,7 @@ from chronos_assets_tests.aws.request_limits import violations
 from chronos_assets_tests.platforms.aws.sagemaker.requests import processing, training
 
 
+@pytest.mark.process
 @given(st.text(), st.text(), st.sampled_from([MAX_NAME, KINDS["tuning"].longest_name]), st.integers(1, MAX_ATTEMPT))
 def test_any_asset_and_partition_make_a_name_that_sagemaker_takes(asset, partition, longest, attempt):
     name = attempt_name(check_name(job_name_for(asset, partition=partition, max_length=longest), longest), attempt)
