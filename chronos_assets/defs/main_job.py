@@ -16,6 +16,7 @@ from chronos_assets.defs.launcher import Launcher, consecutive
 from chronos_assets.params.exports import BacktestParams
 from chronos_assets.pipeline import serving, training
 from chronos_assets.pipeline.accuracy import unscored_forecasts
+from chronos_assets.pipeline.clean_up import clean_up_is_due
 from chronos_assets.pipeline.covariate_imports import stale_inputs
 from chronos_assets.pipeline.current_forecast import forecast_is_shown
 from chronos_assets.pipeline.forecast_states import stale_forecasts
@@ -109,7 +110,7 @@ def _forecast(launcher: Launcher, backtest_windows: int, train: bool) -> MainJob
         launcher.run(["forecast_accuracy"], windows)
     for scenario in stale_scenarios(state):
         launcher.attempt_scenario(scenario)
-    if launcher.runs or not tables_are_current(state, instance):
+    if launcher.runs or not tables_are_current(state, instance) or clean_up_is_due(state):
         launcher.run(["forecast_tables"], [])
     return MainJobResult(tuple(launcher.runs), window, backtest, backtest_windows, reason, failure)
 

@@ -19,6 +19,7 @@ from chronos_assets.definitions import group_definitions
 from chronos_assets.defs.main_job import MainJobResult, _spanning, run_main_job
 from chronos_assets.pipeline.group import Group
 from chronos_assets.pipeline.published import published_manifest
+from chronos_assets.pipeline.training import package_group
 from chronos_assets.planning.windows import window_for_key
 from chronos_assets.settings import Settings
 from chronos_assets_tests.defs.line import PARAMS, Line
@@ -147,6 +148,18 @@ def test_what_perform_delete_removes_is_not_the_forecast(tmp_path: Path) -> None
         line.put("train/a.csv", rows(0, 60))
         run(line)
         assert shown(line) == "2024-02-29"
+        assert run(line).runs == ()
+        # What a clean-up left that was killed goes with the next run, though nothing is new.
+        package = package_group(line.state)
+        left = f"models/{package}-0123456789ab"
+        line.put("left/config.json", "{}")
+        line.group.store.publish(left, line.root / "left")
+        document = {"created": "2024-03-01T00:00:00+00:00", "data_version": "", "metrics": {}}
+        line.group.registry.register(
+            package, model=left, identity="left", document=document, status="Rejected", reason="for the test"
+        )
+        assert len(run(line).runs) == 1
+        assert line.group.store.shown(left) is None
         assert run(line).runs == ()
         line.put("train/b.csv", rows(60, 1))
         run(line)
