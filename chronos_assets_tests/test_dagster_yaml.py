@@ -8,14 +8,18 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import dagster as dg
 import pytest
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, SensorInstigatorData
+from dagster._daemon.sensor import is_under_min_interval
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -27,6 +31,7 @@ from chronos_assets.defs.instance import (
     begin_daemon_here,
     open_instance,
     storage_trouble,
+    wake_sensors,
 )
 from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, keeping_engines
 from chronos_assets.defs.old_runs import LOG_DAYS, remove_old_logs
@@ -181,6 +186,27 @@ def test_a_daemon_that_was_never_up_begins_without_a_warning(
         cursors = consumer._fetch_persisted_cursors(instance, consumer.DAGSTER_EVENT_TYPES, logger)
     assert set(cursors.values()) == {0}
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_sensors_that_ticked_before_the_clock_was_set_back_tick_again(tmp_path: Path) -> None:
+    now = time.time()
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("chronos_assets"), "__repository__")
+    with open_instance(tmp_path) as instance:
+        for name, at in (("ahead", now + 3600), ("behind", now - 5)):
+            data = SensorInstigatorData(at, None, 2, f"cursor of {name}", at)
+            instigator = RemoteInstigatorOrigin(origin, name)
+            instance.add_instigator_state(
+                InstigatorState(instigator, InstigatorType.SENSOR, InstigatorStatus.RUNNING, data)
+            )
+        wake_sensors(instance, now)
+        states = {state.name: state for state in instance.all_instigator_state()}
+    sensor = cast(Any, SimpleNamespace(min_interval_seconds=2))
+    waiting = {name for name, state in states.items() if is_under_min_interval(state, sensor)}
+    assert waiting == set()
+    assert {name: cast(Any, state.instigator_data).cursor for name, state in states.items()} == {
+        "ahead": "cursor of ahead",
+        "behind": "cursor of behind",
+    }
 
 
 @pytest.mark.parametrize("name", ["history/runs.db", "storage/index.db", "schedules/schedules.db"])

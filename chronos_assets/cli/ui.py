@@ -29,7 +29,7 @@ def ui(
 ) -> None:
     """Start the Dagster UI with sensors on, and the dashboard beside it, on the same store."""
     from chronos_assets.defs.dead_runs import end_dead_runs
-    from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance
+    from chronos_assets.defs.instance import WORKSPACE, begin_daemon_here, open_instance, wake_sensors
     from chronos_assets.pipeline.window_settings import choose_windows, follow_data
     from chronos_assets.platforms.local.processes import workload_environment
     from chronos_assets.platforms.local.store import store_folder
@@ -48,6 +48,7 @@ def ui(
         for run_id in end_dead_runs(instance):
             print(f"run {run_id} had died; marked as failed")
         begin_daemon_here(instance)
+        wake_sensors(instance)
     settings = follow_data(open_group(choose_windows(open_group(settings), os.environ, for_good=True)), os.environ)
     if settings.deployment == "local":
         own_warm_workers(workload_environment(Path("/")))  # of the program that takes this one's place, too

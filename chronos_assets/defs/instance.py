@@ -12,12 +12,15 @@ from __future__ import annotations
 import importlib
 import shutil
 import sqlite3
+import time
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import SensorInstigatorData
 from sqlalchemy.exc import DatabaseError
 
 from chronos_assets.defs.instance_engines import close_connections, keep_engines
@@ -116,6 +119,26 @@ def read_migrations_once() -> None:
         read_once = SimpleNamespace(from_config=cache(reading[0].ScriptDirectory.from_config))
         for module in reading:
             module.ScriptDirectory = read_once
+
+
+def wake_sensors(instance: dg.DagsterInstance, now: float | None = None) -> None:
+    """Let sensors tick that ticked at a time to come: the clock was ahead, and has been set back.
+
+    Dagster would let them wait until that time has passed.
+
+    Args:
+        instance: of the daemon that is about to start.
+        now: seconds since 1970; by default the clock's.
+    """
+    now = time.time() if now is None else now
+    for state in instance.all_instigator_state(instigator_type=InstigatorType.SENSOR):
+        data = state.instigator_data
+        if not isinstance(data, SensorInstigatorData):
+            continue
+        times = {name: getattr(data, name) for name in ("last_tick_timestamp", "last_tick_start_timestamp")}
+        ahead = {name: None for name, at in times.items() if at is not None and at > now}
+        if ahead:
+            instance.update_instigator_state(state.with_data(data._replace(**ahead)))
 
 
 def begin_daemon_here(instance: dg.DagsterInstance) -> None:
