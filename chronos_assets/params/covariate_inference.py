@@ -160,11 +160,7 @@ def with_related(
         timestamp_format=None if times.pattern == params.timestamp_format else times.pattern,
     )
     notes = [_note("related/", "related time series", schema), *clocks]
-    numbers = {attribute.name for attribute in schema.covariates if attribute.type != "string"}
-    for column in columns:
-        if column.name in numbers:
-            check_point(column)
-            notes += [*value_notes(column), *unit_notes(column, times, places[0], series)]
+    notes += _number_notes(schema, columns, times, places[0], series)
     if repeats > FEW_REPEATS:
         _refuse_contradictions([column for column in columns if column.name not in keys], series, times, repeats)
         notes.append(
@@ -172,6 +168,18 @@ def with_related(
             "and the most frequent of their texts."
         )
     return replace(params, related=RelatedParams(schema), notes=(*params.notes, *notes))
+
+
+def _number_notes(
+    schema: CovariateSchema, columns: Sequence[Column], times: Times, files: Sequence[int], series: Sequence[Column]
+) -> Iterator[str]:
+    """What to check of the columns that are read as numbers."""
+    numbers = {attribute.name for attribute in schema.covariates if attribute.type != "string"}
+    for column in columns:
+        if column.name in numbers:
+            check_point(column)
+            yield from value_notes(column)
+            yield from unit_notes(column, times, files, series)
 
 
 def _refuse_contradictions(columns: Sequence[Column], series: Sequence[Column], times: Times, repeats: float) -> None:

@@ -10,7 +10,6 @@ https://docs.aws.amazon.com/athena/latest/ug/querying-with-prepared-statements.h
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import refusals
-from chronos_assets.platforms.aws.sagemaker.faults import waits
+from chronos_assets.platforms.aws.sagemaker.faults import looks
 from chronos_assets.platforms.store import StoreError
 from chronos_assets.timeseries.dataset.duckdb_sql import text_literal
 from chronos_assets.timeseries.forecast.query import QueryError
@@ -115,8 +114,7 @@ class Athena:
             ) from error
 
     def _wait(self, query: str) -> None:
-        end = time.monotonic() + self._timing.limit
-        for wait in waits(self._timing.first, self._timing.most):
+        for _ in looks(self._timing.first, self._timing.most, self._timing.limit):
             status = self._client.get_query_execution(QueryExecutionId=query)["QueryExecution"]["Status"]
             if status["State"] == "SUCCEEDED":
                 return
@@ -124,12 +122,10 @@ class Athena:
                 reason = " ".join((status.get("StateChangeReason") or "it was cancelled").split())
                 fix = next(fix for sign, fix in _FIXES if sign in reason)
                 raise AthenaError(f"Athena query {query} in {self._database} failed: {reason}; {fix}")
-            if time.monotonic() >= end:
-                raise AthenaError(
-                    f"Athena query {query} in {self._database} was stopped after {self._timing.limit:.0f} s: "
-                    "see in Athena's console what it waits for"
-                )
-            time.sleep(wait)
+        raise AthenaError(
+            f"Athena query {query} in {self._database} was stopped after {self._timing.limit:.0f} s: "
+            "see in Athena's console what it waits for"
+        )
 
     def _read(self, query: str) -> Iterator[tuple[Any, ...]]:
         pages = self._client.get_paginator("get_query_results").paginate(QueryExecutionId=query)

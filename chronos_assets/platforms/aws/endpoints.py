@@ -40,7 +40,7 @@ from chronos_assets.platforms.aws.endpoint_request import (
 )
 from chronos_assets.platforms.aws.lineage import Kind, Lineage
 from chronos_assets.platforms.aws.refusals import fine_if, is_taken, refusals
-from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_gone, text_of, waits
+from chronos_assets.platforms.aws.sagemaker.faults import OutOfReach, Timing, code_of, is_gone, looks, text_of, waits
 from chronos_assets.platforms.aws.sagemaker.kinds import console_page, log_page
 from chronos_assets.platforms.aws.sagemaker.logs import last_lines
 from chronos_assets.platforms.aws.tags import IDENTITY, PROVEN, VERSION, tag_value
@@ -376,22 +376,17 @@ class SageMakerEndpoints:
         Raises:
             EndpointError: it still changes after `_CHANGE_SECONDS`; it continues.
         """
-        until = time.monotonic() + _CHANGE_SECONDS
-        reported = ""
-        for wait in waits(self._poll_first, self._poll_most):
+        status = ""
+        for _ in looks(self._poll_first, self._poll_most, _CHANGE_SECONDS):
             there = self._look(name, alone=alone)
             if there is None or there.status not in _BUSY:
                 return there
-            if log is not None and there.status != reported:
+            if log is not None and there.status != status:
                 log.info(f"endpoint {name}: {there.status}")
-            reported = there.status
-            if time.monotonic() > until:
-                raise EndpointError(
-                    f"endpoint {name} is still {there.status} after {_CHANGE_SECONDS:.0f} s: it continues, deploy again "
-                    "to wait for it"
-                )
-            time.sleep(wait)
-        raise AssertionError("waits never end")
+            status = there.status
+        raise EndpointError(
+            f"endpoint {name} is still {status} after {_CHANGE_SECONDS:.0f} s: it continues, deploy again to wait for it"
+        )
 
     def _state(self, there: _EndpointStatus, *, changed: bool = False) -> EndpointState:
         config = self._config(there.config)

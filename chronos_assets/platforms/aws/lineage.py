@@ -10,13 +10,12 @@ behind, and what it doesn't show yet would stay forever.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from chronos_assets.platforms.aws.clients import AwsClients
 from chronos_assets.platforms.aws.refusals import fine_if
-from chronos_assets.platforms.aws.sagemaker.faults import is_gone, waits
+from chronos_assets.platforms.aws.sagemaker.faults import is_gone, looks
 from chronos_assets.platforms.aws.tags import PREFIX, deployment_tags, tag_value, tags_of
 
 Kind = Literal["endpoint", "endpoint-config", "model"]
@@ -103,14 +102,11 @@ class Lineage:
             self._wait_for_end(name)
 
     def _wait_for_end(self, name: str) -> None:
-        until = time.monotonic() + _GONE_SECONDS
-        for wait in waits(self._poll_first, self._poll_most):
+        for _ in looks(self._poll_first, self._poll_most, _GONE_SECONDS):
             try:
                 self._client.describe_endpoint(EndpointName=name)
             except self._client.exceptions.ClientError as error:
                 if is_gone(error):
                     return
                 raise
-            if time.monotonic() > until:
-                raise TimeoutError(f"endpoint {name} is still being deleted after {_GONE_SECONDS:.0f} s")
-            time.sleep(wait)
+        raise TimeoutError(f"endpoint {name} is still being deleted after {_GONE_SECONDS:.0f} s")

@@ -20,8 +20,8 @@ from chronos_assets.platforms.aws.sagemaker.faults import (
     is_name_taken,
     is_no_capacity,
     is_refused_stop,
+    looks,
     text_of,
-    waits,
 )
 from chronos_assets.platforms.aws.sagemaker.kinds import RUNNING, Kind, console_url, log_url, status_of
 from chronos_assets.platforms.aws.sagemaker.limits import check_request
@@ -133,14 +133,10 @@ class JobApi:
         Raises:
             OutOfReach: that takes longer than `Timing.stop`.
         """
-        until = time.monotonic() + self._timing.stop
-        for wait in waits(self._timing.poll_first / 2, self._timing.poll_most):
+        for _ in looks(self._timing.poll_first / 2, self._timing.poll_most, self._timing.stop):
             description = self.must_describe(name)
             if status_of(self.kind, description) not in RUNNING:
                 return description
-            if time.monotonic() > until:
-                break
-            time.sleep(wait)
         raise OutOfReach(f"{self.kind.word} {name} has not ended {self._timing.stop:g} seconds after it was stopped")
 
     def tag(self, arn: str, tags: Sequence[Mapping[str, str]]) -> None:

@@ -81,6 +81,16 @@ def waits(first: float, most: float) -> Iterator[float]:
         wait = min(most, wait * 1.6)
 
 
+def looks(first: float, most: float, seconds: float) -> Iterator[None]:
+    """Times to look at what is to change, ever longer `waits` apart; over `seconds` after the first."""
+    until = time.monotonic() + seconds
+    for wait in waits(first, most):
+        yield
+        if time.monotonic() >= until:
+            return
+        time.sleep(wait)
+
+
 def code_of(error: BaseException) -> str:
     """The code of an error of the API; empty for any other error."""
     response = getattr(error, "response", None)
