@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +56,11 @@ def describe_given(workspace: Workspace, model: str, *, channel: str = "model") 
     return describe_model(model) if folder is None else replace(describe_model(folder), reference=model)
 
 
+@dataclass(eq=False)
 class Network:
     """A model and the forecasters of the checkpoints around it, each loaded once, when it is first needed.
 
-    Args:
+    Attributes:
         description: of the model: a base model, or a version's folder.
         horizon: periods to forecast.
         levels: ascending quantile levels.
@@ -75,30 +76,20 @@ class Network:
         categories: of the items, for predictors that have segments by them, see `Predictor.of_categories`.
     """
 
-    def __init__(
-        self,
-        description: ModelDescription,
-        horizon: int,
-        levels: Sequence[float],
-        *,
-        context_length: int | None = None,
-        seasons: Sequence[int] = (),
-        batch_size: int | None = None,
-        min_observations: int = 1,
-        whole_batches: bool = True,
-        precision: str = FLOAT32,
-        series: int = 0,
-        device: str | None = None,
-        categories: Mapping[str, Mapping[str, str]] | None = None,
-    ) -> None:
-        self.description = description
-        self.seasons = tuple(seasons)
-        self.horizon, self.levels = horizon, tuple(levels)
-        self.context_length, self.batch_size = context_length, batch_size
-        self.min_observations, self.whole_batches = min_observations, whole_batches
-        self.precision, self.series, self.device = precision, series, device
-        self.categories = categories or {}
-        self._loaded: dict[str, Forecaster] = {}
+    description: ModelDescription
+    horizon: int
+    levels: Sequence[float]
+    _: KW_ONLY
+    context_length: int | None = None
+    seasons: Sequence[int] = ()
+    batch_size: int | None = None
+    min_observations: int = 1
+    whole_batches: bool = True
+    precision: str = FLOAT32
+    series: int = 0
+    device: str | None = None
+    categories: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    _loaded: dict[str, Forecaster] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def alone(self) -> Forecaster:

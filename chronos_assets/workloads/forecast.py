@@ -232,7 +232,7 @@ class _ForecastJob:
             min_observations=self.request.min_observations,
             precision=self.request.precision,
             series=self.dataset.series,
-            categories=self.covariates.categories if self.covariates is not None else None,
+            categories=self.covariates.categories if self.covariates is not None else {},
             device=device,
         )
         self.forecasters = self._forecasters(network)
