@@ -24,7 +24,6 @@ from chronos_assets.store_layout import history_key
 from chronos_assets.timeseries.checks import CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
-from chronos_assets.timeseries.forecast.files import COLD_STARTS
 from chronos_assets.timeseries.scoring.checks import check_accuracy
 
 ACCURACY_CHECK = "not_worse_than_seasonal_naive"
@@ -156,16 +155,13 @@ def _endpoint_check(group: Group) -> dg.AssetChecksDefinition:
 
 
 def _coverage(state: GroupState, key: str) -> CheckOutcome:
-    folder = state.group.store.snapshot(history_key(key))
-    manifest, cold = forecast_manifest(state.group, key), folder / COLD_STARTS
+    manifest = forecast_manifest(state.group, key)
     return check_coverage(
-        folder / "forecast.parquet",
-        folder / "skipped.parquet",
+        state.group.store.snapshot(history_key(key)),
         ShownDataset.of(state.group),
         state.params,
         context_end=timestamp(manifest["context_end"]),
         horizon=manifest["horizon"],
-        cold=cold if cold.is_file() else None,
     )
 
 

@@ -268,14 +268,12 @@ def coverage(
     folder: Path, params: ForecastParams, series: list[MadeSeries], forecasts: dict[Key, Any], skipped: dict[Key, str]
 ) -> CheckOutcome:
     dataset = write_dataset(folder / "dataset", params, series)
-    forecast = write_forecast(folder / "forecast.parquet", params, FIRST, forecasts)
+    write_forecast(folder / "forecast.parquet", params, FIRST, forecasts)
     names = ["item_id", *params.dimensions, "reason"]
     columns = zip(*((*key, reason) for key, reason in skipped.items()), strict=True) if skipped else [[]] * len(names)
     table = pa.table([pa.array(column, pa.string()) for column in columns], names=names)
     pq.write_table(table, folder / "skipped.parquet")
-    return check_coverage(
-        forecast, folder / "skipped.parquet", DatasetFolder(dataset), params, context_end=CONTEXT_END, horizon=3
-    )
+    return check_coverage(folder, DatasetFolder(dataset), params, context_end=CONTEXT_END, horizon=3)
 
 
 def test_a_forecast_of_every_series_that_had_begun_is_complete(tmp_path: Path) -> None:
@@ -306,14 +304,6 @@ def test_series_that_were_skipped_with_a_reason_are_a_warning(tmp_path: Path) ->
     outcome = coverage(tmp_path, make_params(), series_of("a", "b"), {("a",): band()}, {("b",): "all missing"})
     check_failed(outcome, "warn", "skipped")
     assert outcome.description == "1 of 2 series have a forecast; skipped: 1."
-
-
-def test_a_forecast_without_a_list_of_skipped_series_is_checked_too(tmp_path: Path) -> None:
-    params = make_params()
-    dataset = write_dataset(tmp_path / "dataset", params, series_of("a", "b"))
-    forecast = write_forecast(tmp_path / "f.parquet", params, FIRST, {("a",): band()})
-    outcome = check_coverage(forecast, None, DatasetFolder(dataset), params, context_end=CONTEXT_END, horizon=3)
-    check_failed(outcome, "error", "missing")
 
 
 # --- accuracy

@@ -27,6 +27,7 @@ from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
 from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
+from chronos_assets.timeseries.forecast.files import COLD_STARTS, FORECAST, SKIPPED
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -183,28 +184,19 @@ def check_quantiles(forecast: Path) -> CheckOutcome:
 
 
 def check_coverage(
-    forecast: Path,
-    skipped: Path | None,
-    dataset: ShardSource,
-    params: ForecastParams,
-    *,
-    context_end: np.datetime64,
-    horizon: int,
-    cold: Path | None = None,
+    folder: Path, dataset: ShardSource, params: ForecastParams, *, context_end: np.datetime64, horizon: int
 ) -> CheckOutcome:
     """Has every series of the dataset that had begun by `context_end` a forecast of all `horizon` steps?
 
-    forecast: forecast.parquet; skipped: the Parquet file of series that could not be forecast, with reasons, if any.
-    cold: the Parquet file of series that are forecast without a past, if any; they need not be in the dataset.
+    folder: the forecast's, with the series that could not be forecast, and those that are forecast without a past, if
+    any; these need not be in the dataset.
     Series that were skipped are named and make it a warning; those that are missing without a reason, have another
     number of steps, or are not in the dataset are errors.
     """
     with _opened() as connection:
         names = ["item_id", *params.dimensions]
         keys = identifiers(names)
-        counts = _lay_side_by_side(
-            connection, names, dataset, context_end, forecast=forecast, skipped=skipped, cold=cold
-        )
+        counts = _lay_side_by_side(connection, names, dataset, context_end, folder)
         connection.execute(
             f"CREATE TEMP TABLE failing AS SELECT 'missing' AS _problem, {keys}, 'no forecast, no reason' AS _detail "  # noqa: S608
             f"FROM started ANTI JOIN covered USING ({keys}) ANTI JOIN skips USING ({keys}) "
@@ -243,18 +235,11 @@ def check_coverage(
 
 
 def _lay_side_by_side(
-    connection: DuckDBPyConnection,
-    names: list[str],
-    dataset: ShardSource,
-    context_end: np.datetime64,
-    *,
-    forecast: Path,
-    skipped: Path | None,
-    cold: Path | None,
+    connection: DuckDBPyConnection, names: list[str], dataset: ShardSource, context_end: np.datetime64, folder: Path
 ) -> dict[str, int]:
     """Tables of the `series`, those that had `started`, the `covered` ones, `skips` and `cold` starts, and their rows."""
     keys = identifiers(names)
-    _view(connection, "forecasts", forecast)
+    _view(connection, "forecasts", folder / FORECAST)
     # Columns of our own begin with an underscore, which no dimension can.
     columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names)
     connection.execute(f"CREATE TEMP TABLE series ({columns}, _first TIMESTAMP)")
@@ -267,13 +252,11 @@ def _lay_side_by_side(
         f'CREATE TEMP TABLE covered AS SELECT {keys}, count(DISTINCT "timestamp") AS _steps, count(*) AS _rows '  # noqa: S608
         f"FROM forecasts GROUP BY {keys}"
     )
-    connection.execute(f"CREATE TEMP TABLE skips AS SELECT {keys}, '' AS _reason FROM series LIMIT 0")  # noqa: S608
-    if skipped is not None:
-        _view(connection, "skipped", skipped)
-        connection.execute(f"INSERT INTO skips SELECT {keys}, reason FROM skipped")  # noqa: S608 - quoted names
+    _view(connection, "skipped", folder / SKIPPED)
+    connection.execute(f"CREATE TEMP TABLE skips AS SELECT {keys}, reason AS _reason FROM skipped")  # noqa: S608
     connection.execute(f"CREATE TEMP TABLE cold AS SELECT {keys} FROM series LIMIT 0")  # noqa: S608 - quoted names
-    if cold is not None:
-        _view(connection, "cold_starts", cold)
+    if (folder / COLD_STARTS).is_file():
+        _view(connection, "cold_starts", folder / COLD_STARTS)
         connection.execute(f"INSERT INTO cold SELECT {keys} FROM cold_starts")  # noqa: S608 - quoted names
     return {
         name: int(first_row(connection, f"SELECT count(*) FROM {name}")[0])  # noqa: S608 - constants
