@@ -87,13 +87,16 @@ def known_subdivisions(country: str) -> list[str]:
     return [f"{country}-{part}" for part in holidays.list_supported_countries().get(country, [])]
 
 
+_HOW_TO_WRITE = "write a date and a name, such as 2024-11-29,Black Friday"
+
+
 def read_days(text: str, source: str) -> dict[str, tuple[str, ...]]:
     """The user's own days by name, from a CSV with a date and, if there are several kinds, a name: `2024-11-29,Black Friday`.
 
-    A first line without a digit in front is a header. Days without a name are called "own".
+    The name may stand in front. A first line without a date is a header. Days without a name are called "own".
 
     Raises:
-        HolidayError: a line begins with no date.
+        HolidayError: a line has no date, or no line has one.
     """
     import csv
 
@@ -101,15 +104,17 @@ def read_days(text: str, source: str) -> dict[str, tuple[str, ...]]:
     for number, row in enumerate(csv.reader(text.removeprefix("\ufeff").splitlines()), start=1):
         if not any(cell.strip() for cell in row):
             continue
-        day = parse_day(row[0])
+        day, names = parse_day(row[0]), row[1:]
+        if day is None and len(row) > 1:
+            day, names = parse_day(row[1]), row[:1]
         if day is None:
-            if number == 1 and not any(map(str.isdigit, row[0])):
+            if number == 1 and not any(map(str.isdigit, "".join(row))):
                 continue
-            raise HolidayError(
-                f"{source}, line {number}: {row[0]!r} is not a date; write a date and a name, such as 2024-11-29,Black Friday"
-            )
-        name = row[1].strip() if len(row) > 1 and row[1].strip() else "own"
-        found.setdefault(name, []).append(day)
+            line = ",".join(row)
+            raise HolidayError(f"{source}, line {number}: {line!r} has no date; {_HOW_TO_WRITE}")
+        found.setdefault(names[0].strip() if names and names[0].strip() else "own", []).append(day)
+    if not found:
+        raise HolidayError(f"{source} has no days; {_HOW_TO_WRITE}")
     return {name: tuple(sorted(set(days))) for name, days in found.items()}
 
 

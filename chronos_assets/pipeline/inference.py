@@ -55,6 +55,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     """The parameter file that the train files suggest, with what was guessed."""
     from chronos_assets.params.columns import InferenceError
     from chronos_assets.params.inference import infer, likely_keys
+    from chronos_assets.timeseries.dataset.folder_columns import refuse_folders
     from chronos_assets.timeseries.dataset.sampling import sample_files, sample_series
 
     found = train_files(group)
@@ -66,6 +67,7 @@ def _inferred_document(group: Group) -> dict[str, Any]:
     try:
         sample = sample_files(files, unpacked=unpacked)
         odd = sample.odd
+        refuse_folders(files, sample.header)
         if not sample.complete and sample.header is not None:
             keys = likely_keys(sample.header, sample.rows, sample.files)
             sample = sample_series(files, sample, keys, unpacked=unpacked)
@@ -112,6 +114,7 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
     """
     from chronos_assets.params.columns import REWRITE, InferenceError
     from chronos_assets.params.covariate_inference import TargetSample, with_metadata, with_related
+    from chronos_assets.timeseries.dataset.folder_columns import refuse_folders
     from chronos_assets.timeseries.dataset.sampling import sample_files
 
     target = TargetSample.of(params, train.header, train.rows)
@@ -121,6 +124,7 @@ def _with_covariates(group: Group, params: ForecastParams, train: Sample) -> For
             continue
         try:
             sample = sample_files(files, unpacked=group.settings.max_unpacked)
+            refuse_folders(files, sample.header)
             declared = (
                 with_related(params, sample.header, sample.rows, sample.files, sample.stretches, target=target)
                 if kind is RELATED_KIND

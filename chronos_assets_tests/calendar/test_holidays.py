@@ -75,10 +75,19 @@ def test_days_called_as_a_country_are_added_to_its_own() -> None:
 
 
 def test_a_line_without_a_date_is_named() -> None:
-    with pytest.raises(HolidayError, match=r"days.csv, line 1: '29.11.2024;Black Friday' is not a date"):
+    with pytest.raises(HolidayError, match=r"days.csv, line 1: '29.11.2024;Black Friday' has no date"):
         read_days("29.11.2024;Black Friday\n", "days.csv")
-    with pytest.raises(HolidayError, match=r"days.csv, line 3: '30.11.2024' is not a date"):
+    with pytest.raises(HolidayError, match=r"days.csv, line 3: '30.11.2024,b' has no date"):
         read_days("date,name\n2024-11-29,a\n30.11.2024,b\n", "days.csv")
+    with pytest.raises(HolidayError, match=r"days.csv has no days"):
+        read_days("date,name\n", "days.csv")
+
+
+def test_names_may_stand_in_front_of_dates() -> None:
+    assert read_days("name,date\nSale,2024-11-29\n,2024-12-01\n", "d") == {
+        "Sale": ("2024-11-29",),
+        "own": ("2024-12-01",),
+    }
 
 
 def test_unknown_calendars_are_named() -> None:

@@ -76,6 +76,9 @@ class TestBadRows:
         assert failure.counts == {"not_a_number": 42, "wrong_columns": 1}
         assert "… and 23 more" in str(failure)
 
+    def test_flags_are_to_be_written_as_numbers(self, drop):
+        assert "'TRUE' is not a number; write 1 or 0" in str(drop.put(rows("2024-01-01 00:00:00,TRUE,a")).fail())
+
     def test_nothing_is_left_behind_by_a_failure(self, drop):
         drop.put(HOURS).run()
         drop.put(BAD).fail()

@@ -341,6 +341,7 @@ def test_what_explains_nothing_or_is_missing_is_named(tmp_path: Path) -> None:
     assert [note.split(":")[0] for note in made.notes] == [
         "series of the dataset without related time series",
         "related time series of series that the dataset doesn't have",
+        "names that differ only in case, blanks, forms of letters or leading zeros are not the same",
         "price is known in advance, but ends before the horizon for 1 series",
         "flat is known in advance, but ends before the horizon for 1 series",
         "flat has the same value in all periods that have one, 38% from the first to the last of each series; nothing is "
@@ -348,6 +349,7 @@ def test_what_explains_nothing_or_is_missing_is_named(tmp_path: Path) -> None:
         "empty has no value at all",
         "price has a value in 38% of the periods from the first to the last of each series; nothing is known of the others",
     ]
+    assert "'C ' and 'c'; write them as the train files do" in made.notes[2]
     assert made.notes[0].endswith(": 1 of 3 ('c')")
     assert made.notes[1].endswith(": 1 ('C ')")
 

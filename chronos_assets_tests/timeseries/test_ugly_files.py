@@ -2,17 +2,19 @@
 
 import gzip
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from chronos_assets.params.columns import InferenceError
 from chronos_assets.timeseries.dataset.csv_records import FileProblem, scan_records
+from chronos_assets.timeseries.dataset.folder_columns import folder_notes, refuse_folders
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.sampling import sample_files
-from chronos_assets.timeseries.dataset.train_files import TrainFile
+from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile
 from chronos_assets_tests.timeseries.train_drop import HOURS, START, Drop, params_for, rows
 
 HEADER = "timestamp,target_value,item_id\n"
@@ -361,6 +363,30 @@ class TestTakenNames:
 def test_rows_of_another_folder_name_are_said_to_be_no_column_of_it(drop):
     report = drop.put(HOURS, "region=EU/a.csv").put(HOURS, "region=US/a.csv").run()
     assert any("gave way" in note and "region=EU is a folder and no column" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("folders", "columns", "names"),
+    [
+        (("store=n", "store=s"), "sku,day,qty", "store=n and train/store=s"),
+        (("year=2024/store=n", "year=2025/store=s"), "sku,day,qty", "year=2024/store=n and train/year=2025/store=s"),
+        (("store=n", "store=s"), "sku,day,Store,qty", ""),
+        (("year=2024", "year=2025"), "sku,day,qty", ""),
+        (("load_date=2024-01-01", "load_date=2024-01-02"), "sku,day,qty", ""),
+        (("store=n", "store=n/year=2024"), "sku,day,qty", ""),
+    ],
+)
+def test_folders_that_may_tell_series_apart_are_refused_unless_a_column_does(tmp_path, folders, columns, names):
+    files = [TrainFile(tmp_path, f"train/{folder}/a.csv", datetime(2024, 1, 1, tzinfo=UTC)) for folder in folders]
+    contents = [FileContents(file.key, "csv", 9, 0, True, ("Store",) * ("Store" in columns)) for file in files]
+    notes = list(folder_notes(contents, ["sku", "day", "qty"]))
+    if names:
+        with pytest.raises(InferenceError, match=f"train/{names} are folders, and the files have no column store"):
+            refuse_folders(files, columns.split(","))
+        assert notes == [f"train/{names} are folders and no column: write it into the rows if it distinguishes them"]
+    else:
+        refuse_folders(files, columns.split(","))
+        assert notes == []
 
 
 def test_files_of_one_folder_replace_each_other_without_a_hint(drop):

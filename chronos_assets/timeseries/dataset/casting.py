@@ -41,6 +41,9 @@ MAX_IDENTIFIER = 256
 FIRST_INSTANT, LAST_INSTANT = "1677-09-22 00:00:00", "2262-04-10 23:59:59.999999"
 
 
+_FLAGS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n", "ja", "nein"})
+
+
 class Reason(IntEnum):
     """Why a row is bad. The names appear in reports; the first that applies is given."""
 
@@ -330,6 +333,8 @@ def explain(
         case Reason.NOT_A_NUMBER:
             place, wrong = number, "is not a number"
             fix = "write digits with a decimal point, or leave it empty if it is missing"
+            if number[1].strip().casefold() in _FLAGS:
+                fix = "write 1 or 0, or declare the column as a string"
         case Reason.NOT_FINITE:
             place, wrong, fix = number, "is not a finite number", "leave it empty if it is missing"
     return BadRow(file, line, *place, reason.label, wrong, fix)

@@ -21,6 +21,7 @@ from chronos_assets.timeseries.dataset.bad_rows import BadRows
 from chronos_assets.timeseries.dataset.csv_layout import TrainSchema
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.file_reading import Batches, read_files, with_rank
+from chronos_assets.timeseries.dataset.folder_columns import folder_notes
 from chronos_assets.timeseries.dataset.import_memory import FileFacts, noted_unit
 from chronos_assets.timeseries.dataset.partitioning import RowPartitions
 from chronos_assets.timeseries.dataset.resources import Resources
@@ -174,6 +175,14 @@ class CovariateRows:
     def rejected(self) -> Counter[str]:
         """Bad rows of all files, by reason."""
         return sum((Counter(file.rejected) for file in self.facts), Counter[str]())
+
+    @property
+    def notes(self) -> list[str]:
+        """What to tell the user of files of its own."""
+        if self.source.is_target:
+            return []
+        own = [f"{file.key}: {note}" for file in self.contents for note in file.notes]
+        return [*own, *folder_notes(self.contents, [each.name for each in self.source.params.attributes])]
 
     def publish(self, rejected: Path, keys: Iterable[str]) -> dict[str, Path]:
         """Set aside the bad rows of the source's own files that were read; the target's import keeps those of train files."""

@@ -14,10 +14,11 @@ import numpy as np
 from chronos_assets.calendar.frequencies import Grid
 from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.params.forecast import ForecastParams
+from chronos_assets.timeseries.dataset.folder_columns import folder_hint, folder_notes
 from chronos_assets.timeseries.dataset.gridding import NOTHING, CellCounts
 from chronos_assets.timeseries.dataset.placing import clock_notes
 from chronos_assets.timeseries.dataset.strays import far_before
-from chronos_assets.timeseries.dataset.summaries import Summary, folder_hint, long_horizon
+from chronos_assets.timeseries.dataset.summaries import Summary, long_horizon
 from chronos_assets.timeseries.dataset.train_files import FileContents, schema_of
 from chronos_assets.timeseries.dataset.unfinished import Extents
 from chronos_assets.wording import counted
@@ -60,6 +61,8 @@ def import_notes(
         yield from (f"{file.key}: {note}" for note in file.contents.notes)
     yield from _ignored_notes(files)
     yield from _replaced_notes(files)
+    if not any("=" in label for file in files for key in file.replaced for label in [folder_hint(file.key, key)]):
+        yield from folder_notes([file.contents for file in files], schema_of(params).names)
     yield from long_horizon(summary, params.horizon)
     if rejected:
         yield f"bad rows set aside in rejected/: {rejected}"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+from chronos_assets.timeseries.dataset.series_keys import Key
 
 Folds = NDArray[np.uint64]
 _NAMED = 3
@@ -56,6 +58,35 @@ def look_alike_note(parts: Iterable[pa.Table], shared: Folds) -> str:
         f"series whose names differ only in case, blanks, forms of letters or leading zeros are series of their own: {shown}"
         f"{more}; give them one name if they are the same"
     )
+
+
+def named_alike(strange: Sequence[Key], known: Sequence[Key]) -> str:
+    """What to tell the user of names in files of covariates that may be the dataset's, spelled otherwise; empty without any.
+
+    Args:
+        strange: keys that the dataset doesn't have.
+        known: keys of the dataset that the files don't have.
+    """
+    if not strange or not known:
+        return ""
+    folds = [
+        folded_keys(pa.table([pa.array(part) for part in zip(*keys, strict=True)], _columns(keys[0])))
+        for keys in (strange, known)
+    ]
+    places = {fold: place for place, fold in enumerate(folds[1].tolist())}
+    pairs = sorted((strange[at], known[places[fold]]) for at, fold in enumerate(folds[0].tolist()) if fold in places)
+    if not pairs:
+        return ""
+    more = f" and {len(pairs) - _NAMED:,} more" if len(pairs) > _NAMED else ""
+    shown = "; ".join(" and ".join(_told_apart([", ".join(key) for key in pair])) for pair in pairs[:_NAMED])
+    return (
+        f"names that differ only in case, blanks, forms of letters or leading zeros are not the same: {shown}{more}; write "
+        "them as the train files do"
+    )
+
+
+def _columns(key: Key) -> list[str]:
+    return [f"k{place}" for place in range(len(key))]
 
 
 def _told_apart(names: list[str]) -> Iterator[str]:

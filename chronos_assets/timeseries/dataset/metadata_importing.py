@@ -25,6 +25,7 @@ from chronos_assets.timeseries.dataset.covariate_files import CovariateRows, Cov
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
 from chronos_assets.timeseries.dataset.import_report import ImportReport
 from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest, write_item_metadata
+from chronos_assets.timeseries.dataset.look_alikes import named_alike
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
@@ -220,12 +221,13 @@ def _notes(
 ) -> Iterator[str]:
     """What a user should know, one sentence each."""
     for rows in read:
-        for file in rows.contents:
-            yield from (f"{file.key}: {note}" for note in file.notes if not rows.source.is_target)
+        yield from rows.notes
     if missing := len(known - items):
         yield f"items without metadata: {missing:,} of {len(known):,}"
     if new := len(items - known):
         yield f"items with metadata, but without a past: {new:,} ({first_of(sorted(items - known), _NAMED)})"
+    if alike := named_alike([(item,) for item in items - known], [(item,) for item in known - items]):
+        yield alike
     for name in _constant(table):
         yield f"{name} is the same for all items: it explains nothing"
     for name in _covariates(table):

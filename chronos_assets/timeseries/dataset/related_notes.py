@@ -14,6 +14,7 @@ from chronos_assets.calendar.rhythm import shown_moment
 from chronos_assets.calendar.time_zones import zones_that_repeat
 from chronos_assets.timeseries.dataset.bad_rows import ImportFailure
 from chronos_assets.timeseries.dataset.csv_records import FileProblem
+from chronos_assets.timeseries.dataset.look_alikes import named_alike
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.repeats import Repeats
 from chronos_assets.timeseries.dataset.series_keys import Key, series_name
@@ -56,6 +57,8 @@ def related_notes(
         yield f"series of the dataset without related time series: {part} ({_named(uncovered)})"
     if uncovered and strange:  # whose names may be the others', spelled otherwise
         yield f"related time series of series that the dataset doesn't have: {len(strange):,} ({_named(strange)})"
+        if alike := named_alike(strange, uncovered):
+            yield alike
     yield from repeats
     for name, count in made.items_without_future.items():
         yield (

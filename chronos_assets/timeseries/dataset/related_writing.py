@@ -309,13 +309,7 @@ class RelatedWriter:
         return related_notes(
             made,
             self._dataset,
-            [
-                f"{file.key}: {note}"
-                for rows in read
-                if not rows.source.is_target
-                for file in rows.contents
-                for note in file.notes
-            ],
+            [note for rows in read for note in rows.notes],
             uncovered=sorted(key for each in written for key in each.uncovered),
             strange=sorted(key for each in written for key in each.strange),
             strays=strays,

@@ -130,10 +130,3 @@ def account(read: int, counts: CellCounts, summary: Summary, rejected: int) -> I
     if any(count for count, _ in parts):
         reported = [f"{count:,} {what}" for count, what in ((summary.cells, "are observations"), *parts) if count]
         yield f"of {read:,} rows read, {', '.join(reported)}"
-
-
-def folder_hint(loser: str, winner: str) -> str:
-    """What to add where rows of one folder `name=value` replaced those of another: it may tell them apart."""
-    parts, others = ({part for part in key.split("/")[:-1] if "=" in part} for key in (loser, winner))
-    labels = sorted(parts - others)
-    return f"; {labels[0]} is a folder and no column: write it into the rows if it distinguishes them" if labels else ""
