@@ -24,6 +24,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from chronos_assets.definitions import build_definitions
+from chronos_assets.defs.checkup import examine_instance
 from chronos_assets.defs.instance import (
     CONFIG,
     WORKSPACE,
@@ -35,6 +36,7 @@ from chronos_assets.defs.instance import (
 )
 from chronos_assets.defs.instance_engines import ENGINES, close_connections, keep_engines, keeping_engines
 from chronos_assets.defs.old_runs import LOG_DAYS, remove_old_logs
+from chronos_assets.platforms.checkup import Finding
 from chronos_assets.settings import Settings
 from chronos_assets_tests.conftest import REPOSITORY
 
@@ -211,14 +213,17 @@ def test_sensors_that_ticked_before_the_clock_was_set_back_tick_again(tmp_path: 
 
 @pytest.mark.parametrize("name", ["history/runs.db", "storage/index.db", "schedules/schedules.db"])
 def test_a_damaged_database_is_refused_with_the_folder_and_what_may_be_done(tmp_path: Path, name: str) -> None:
+    assert examine_instance(tmp_path) == []
     with open_instance(tmp_path):
         pass
+    assert [finding.status for finding in examine_instance(tmp_path)] == ["ok"]
     database = next(path for path in tmp_path.rglob("*.db") if path.name == Path(name).name)
     database.write_bytes(b"not a database " * 100)
     with pytest.raises(InstanceError, match="move the folder away") as error:
         open_instance(tmp_path)
     assert str(tmp_path) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+    assert examine_instance(tmp_path) == [Finding("Dagster", "failed", str(error.value))]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from chronos_assets.cli.common import DataOption, open_group, settings_for
+from chronos_assets.cli.common import DataOption, dagster_home, open_group, settings_for
 
 
 def doctor(data: DataOption = None) -> int:
@@ -22,6 +22,7 @@ def doctor(data: DataOption = None) -> int:
         from chronos_assets.platforms.local import doctor as local_doctor
 
         findings = local_doctor.examine(settings)
+    from chronos_assets.defs.checkup import examine_instance
     from chronos_assets.pipeline import checkup
 
     if data is not None:
@@ -30,6 +31,8 @@ def doctor(data: DataOption = None) -> int:
             Finding("data", "failed" if problem else "ok", problem or f"{data} has a folder of train files")
         )
     findings += checkup.examine_model(settings)
+    if not any_failed(findings):
+        findings += examine_instance(dagster_home(settings))
     # Opening a store that isn't there would make it.
     is_there = settings.deployment == "aws" or Path(settings.store).is_dir()
     if is_there and not any_failed(findings):
