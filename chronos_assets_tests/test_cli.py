@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -181,14 +180,16 @@ def test_run_trains_gates_and_serves_and_people_decide(tmp_path: Path, data: Pat
 
 
 def test_a_run_killed_at_any_time_is_completed_by_the_next(tmp_path: Path, data: Path, published: Path) -> None:
-    """Killed where a run stands after 1 and 2.5 seconds: the store is never half published, and the next finishes."""
+    """Killed while its first job runs, and before it publishes the forecast: the store is never half published."""
     store, reference = tmp_path / "store", published
     command = ("chronos_assets.cli", "run", "--data", str(data), "--backtest-windows", "1")
-    for seconds in (1.0, 2.5):
+    for function in (
+        "chronos_assets.platforms.local.warm_workers:WarmProcess.wait",
+        "chronos_assets.platforms.local.store:FolderStore.publish_forecast",
+    ):
         environment = _environment(CHRONOS_STORE=str(store))
-        with forks.reading(*command, folder=tmp_path, environment=environment) as (process, _):
-            time.sleep(seconds)
-            os.killpg(process.pid, signal.SIGKILL)
+        killed = forks.run(forks.KILLED, function, "1", *command, folder=tmp_path, environment=environment)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
         csv = store / "forecast" / "forecast.csv"
         if csv.exists():
             assert csv.read_bytes() == (reference / "forecast" / "forecast.csv").read_bytes()
