@@ -114,6 +114,7 @@ def test_the_covariance_is_scikit_learns_at_the_papers_length():
     assert max(errors.values()) < TOLERANCE, errors
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "kernels",
     [
@@ -185,6 +186,7 @@ def test_expressions_combine_from_left_to_right():
         Expression((a, b))
 
 
+@pytest.mark.process
 def test_an_expressions_text_is_its_formula():
     """Python gives + and * the precedence that readers give them, so the text must evaluate to the same kernel."""
     names = {kind.__name__: functools.partial(_reference_of, kind) for kind in (*BANK_TYPES, Constant)}

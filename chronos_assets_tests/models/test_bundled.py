@@ -9,13 +9,15 @@ from safetensors.torch import load_file
 from chronos_assets.kernelsynth import families, windows
 from chronos_assets.models import pretraining, pretraining_recipe
 
+pytestmark = pytest.mark.process  # the library's pipeline takes seconds to import
+
 BUNDLED = Path(pretraining.__file__).parent / "bundled"
 LEVELS = [0.1, 0.5, 0.9]
 
 
 @pytest.fixture(scope="module")
 def pipeline():
-    from chronos import BaseChronosPipeline  # takes seconds to import
+    from chronos import BaseChronosPipeline
 
     return BaseChronosPipeline.from_pretrained(BUNDLED)
 
