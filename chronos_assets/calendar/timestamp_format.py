@@ -387,8 +387,11 @@ def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> da
         text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     if pattern in EPOCHS:
         count = re.fullmatch(_count(pattern), text)
-        moment = None if count is None else _EPOCH_START + int(count[1]) * timedelta(seconds=1) / EPOCHS[pattern]
-        return None if moment is None else moment.astimezone(_zone(time_zone)).replace(tzinfo=None)
+        try:
+            moment = None if count is None else _EPOCH_START + int(count[1]) * timedelta(seconds=1) / EPOCHS[pattern]
+            return None if moment is None else moment.astimezone(_zone(time_zone)).replace(tzinfo=None)
+        except OverflowError:  # before the year 1
+            return None
     if has_offset(pattern):
         # Python's %z reads Z, +01:00 and +0100, but neither z nor hours alone.
         text = re.sub(r"([+-]\d\d)$", r"\1:00", re.sub("z$", "Z", text))

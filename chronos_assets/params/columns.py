@@ -255,7 +255,7 @@ class Column:
     @property
     def has_key_name(self) -> bool:
         """Whether the name is that of an item or of something that has several: items may be called 0 and 1."""
-        return _plain(self.header) in ITEM_NAMES or _is_identifying(last_word(self.header))
+        return _plain(self.header) in ITEM_NAMES or is_identifying(last_word(self.header))
 
     @cached_property
     def is_row_number(self) -> bool:
@@ -275,7 +275,7 @@ class Column:
     @cached_property
     def is_identifying(self) -> bool:
         """Whether the numbers of the column stand for something, by its name: Store, dept_id, store_nbr."""
-        return self.is_whole and not self.is_flag and _is_identifying(last_word(self.header))
+        return self.is_whole and not self.is_flag and is_identifying(last_word(self.header))
 
     @cached_property
     def is_complete(self) -> bool:
@@ -349,7 +349,7 @@ def has_word(name: str, words: frozenset[str]) -> bool:
     return any(part.casefold() in words for part in (name, *parts))
 
 
-def _is_identifying(word: str) -> bool:
+def is_identifying(word: str) -> bool:
     """Whether a name's last word says that its numbers stand for something; German ones are written in one: Artikelnr."""
     return word in _IDENTIFYING or word.endswith(("nr", "nummer"))
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -32,6 +32,7 @@ from chronos_assets.params.columns import (
     Times,
     best_known,
     has_word,
+    is_identifying,
     is_number,
     last_word,
     listed,
@@ -46,10 +47,12 @@ from chronos_assets.params.timestamp_patterns import (
     PARTIAL_DATES,
     QUARTERS_OR_WEEKS,
     WEEKS,
+    may_be_names,
     patterns_by_shape,
     shape_of,
 )
 
+_MIXED = 0.2  # of a series' steps go back in time, and at least as many forward, where its rows are in no order
 _HALF = 0.6  # of two files with dates of their own, a little more
 _NAMED = 8  # columns of a file without timestamps
 _SHOWN = 40  # characters of a cell
@@ -78,6 +81,8 @@ _QUARTER = re.compile(r"quarter|qtr|quartal|trimestre")
 # A period of a fiscal year as ERP systems write it: 001.2024, 2024/001, 2024001.
 _PERIOD_OF_BOOKS = re.compile(r"0(0\d|1[0-6])[./](19|20)\d\d|(19|20)\d\d[./-]?0(0\d|1[0-6])")
 _EPOCH = re.compile(r"1\d{9}(\d{3}){0,3}(\.\d+)?")
+_FIRST_EPOCH = 1990
+_FISCAL_YEAR = re.compile(r"FY ?'?(\d\d|\d{4})\b", re.IGNORECASE)
 _EIGHT_DIGITS = re.compile(r"(19|20)\d{6}")
 _NO_TIME = "name it in Predictor.FeaturizationConfig.ForecastDimensions of a params.json"
 _NO_YEARS = frozenset({"time", "ts", "datetime", "day", "week", "month"})
@@ -90,19 +95,31 @@ def is_value(text: str) -> bool:
 
 def is_dated(column: Column) -> bool:
     """Whether a column holds timestamps, whatever they are for."""
-    return not column.is_numeric and bool(column.present) and all(map(reads_as_time, column.present[:_LOOKED_AT]))
+    return not column.is_numeric and bool(column.present) and all(map(_is_named_date, column.present[:_LOOKED_AT]))
 
 
 def reads_as_time(text: str) -> bool:
     """Whether a text is a timestamp, of more than digits."""
-    patterns = patterns_by_shape().get(shape_of(text), [])
-    return any(parse_timestamp(text, pattern) is not None for pattern in patterns if pattern not in DIGITS_ONLY)
+    return any(parse_timestamp(text, pattern) is not None for pattern in _forms(text))
+
+
+def _forms(text: str) -> list[str]:
+    """The patterns that could read a text as a timestamp of more than digits."""
+    return [pattern for pattern in patterns_by_shape().get(shape_of(text), []) if pattern not in DIGITS_ONLY]
+
+
+def _is_named_date(text: str) -> bool:
+    """Whether a text is a timestamp that can't be a name: Gen 10 is January 2010 in Italian, and a product's generation."""
+    return any(parse_timestamp(text, form) is not None for form in _forms(text) if not may_be_names(form, [text]))
 
 
 def forms_of(texts: Collection[str]) -> list[str]:
     """The patterns that read all of some timestamps, of those that read the same one."""
     column = Column(0, TIMESTAMP_NAMES[0], TIMESTAMP_NAMES[0], tuple(texts))
-    return [times.pattern for times in _read_times(column, digits_only=True, tolerated=0)] if texts else []
+    if not texts:
+        return []
+    dates, others = (_read_times(column, digits_only=True, tolerated=0, dates=each) for each in (True, False))
+    return [times.pattern for times in dates or others]
 
 
 def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[Times]:
@@ -115,24 +132,19 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             + (" (`chronos-assets melt FILE OUTPUT` does)" if spread.joined is not None else spread.unclear)
             + (f"; or, if {spread.columns[-1].header} is no time of a day, {_NO_TIME}" if spread.is_guessed else "")
         )
-    readings: dict[int, list[Times]] = {}
-    # A few bad values are tolerated, and digits of any name read, only if no column reads without.
-    for bad, any_name in ((0.0, False), (FEW_BAD, False), (0.0, True)):
-        for column in candidates:
-            known = named is not None or rank(column.name, TIMESTAMP_NAMES) < math.inf
-            known = known or (any_name and all(map(_EIGHT_DIGITS.fullmatch, column.present)))
-            known = known or _OF_EPOCH.search(column.name.casefold()) is not None
-            if found := _read_times(column, digits_only=known, tolerated=bad):
-                readings[column.index] = found
-        if readings:
-            break
-    else:
+    readings = _readings(candidates, named, dates=True)
+    patterns = {found[0].pattern for found in readings.values()}
+    # Periods and seconds are read where no column has dates but the year that periods repeat.
+    if patterns <= {"yyyy"}:
+        others = _readings(candidates, named, dates=False)
+        if patterns:
+            others = {index: found for index, found in others.items() if found[0].pattern not in EPOCHS}
+        if others and (spoiled := _spoiled_dates(candidates, [c for c in candidates if c.index in others])):
+            raise InferenceError(spoiled)
+        readings = others or readings
+    if not readings:
         raise InferenceError(_no_timestamp(columns, named))
-    patterns = {index: found[0].pattern for index, found in readings.items()}
-    if QUARTERS_OR_WEEKS & set(patterns.values()):  # a year beside them repeats what they say
-        patterns = {index: pattern for index, pattern in patterns.items() if pattern != "yyyy"}
-    if dated := {index for index, pattern in patterns.items() if pattern not in NUMBERS} or patterns:
-        readings = {index: readings[index] for index in dated}
+    _refuse_fiscal(columns, readings)
     times = [column for column in candidates if column.index in readings]
     chosen = times if len(times) == 1 else best_known(times, TIMESTAMP_NAMES)
     if len(chosen) == 1:
@@ -149,6 +161,51 @@ def timestamp_readings(columns: Sequence[Column], named: Column | None) -> list[
             candidates=[column.name for column in chosen or times],
         )
     return readings[chosen[0].index]
+
+
+def _readings(candidates: Sequence[Column], named: Column | None, *, dates: bool) -> dict[int, list[Times]]:
+    """The readings of the columns that hold timestamps, by their place; dates: see `_read_times`."""
+    # A few bad values are tolerated, and digits of any name read, only if no column reads without.
+    for bad, any_name in ((0.0, False), (FEW_BAD, False), (0.0, True)):
+        readings: dict[int, list[Times]] = {}
+        for column in candidates:
+            known = named is not None or rank(column.name, TIMESTAMP_NAMES) < math.inf
+            known = known or (any_name and all(map(_EIGHT_DIGITS.fullmatch, column.present)))
+            known = known or _may_be_epoch(column.name)
+            if found := _read_times(column, digits_only=known, tolerated=bad, dates=dates):
+                readings[column.index] = found
+        if readings:
+            return readings
+    return {}
+
+
+def _may_be_epoch(name: str) -> bool:
+    """Whether a column's name speaks of seconds since 1970, and not of a row's number as `timestamp_id` does."""
+    return _OF_EPOCH.search(name.casefold()) is not None and not is_identifying(last_word(name))
+
+
+def _spoiled_dates(candidates: Sequence[Column], instead: Sequence[Column]) -> str:
+    """What is the matter with dates that would be passed over for periods or seconds beside them; empty where nothing is."""
+    best = min(rank(column.name, TIMESTAMP_NAMES) for column in instead)
+    rivals = [c for c in candidates if c not in instead and rank(c.name, TIMESTAMP_NAMES) <= best]
+    return _serial_days(rivals) or _mostly_timestamps(rivals)
+
+
+def _refuse_fiscal(columns: Sequence[Column], readings: Mapping[int, Sequence[Times]]) -> None:
+    """Refuse quarters and weeks beside a fiscal year, which may begin in any month.
+
+    Raises:
+        InferenceError: a column has the year's name, or its number as `FY24`.
+    """
+    numbered = [c for c in columns if c.index in readings and readings[c.index][0].pattern in QUARTERS_OR_WEEKS]
+    fiscal = [
+        c for c in columns if has_word(c.header, FISCAL) or (c.present and all(map(_FISCAL_YEAR.match, c.present)))
+    ]
+    if numbered and len(numbered) == len(readings) and fiscal:
+        raise InferenceError(
+            f"{numbered[0].name} ({numbered[0].present[0]!r}) seems to number periods of the fiscal year in {fiscal[0].name}, "
+            "which may begin in any month: write the first day of each, such as 2024-01-01"
+        )
 
 
 def joined_timestamp(columns: Sequence[Column]) -> Spread | None:
@@ -196,15 +253,11 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     epoch = [c.name for c in columns if c.present and all(map(_EPOCH.fullmatch, c.present))]
     if epoch:
         return (
-            f"{epoch[0]} seems to count seconds since 1970; write timestamps such as 2024-01-31 15:00:00, or call the column "
-            "timestamp if it has whole seconds or milliseconds"
+            f"{epoch[0]} seems to count seconds since 1970, or parts of them; write timestamps such as 2024-01-31 15:00:00, or "
+            "whole seconds or milliseconds in a column called timestamp"
         )
-    serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
-    if serial:
-        return (
-            f"{serial[0]} seems to count days since 1900, as spreadsheets do (on a Mac since 1904, in SAS and Stata since "
-            "1960); write dates such as 2024-01-31"
-        )
+    if serial := _serial_days(columns):
+        return serial
     if mixed := _mostly_timestamps([named] if named is not None else columns):
         return mixed
     for column in columns:
@@ -233,6 +286,17 @@ def _no_timestamp(columns: Sequence[Column], named: Column | None) -> str:
     )
 
 
+def _serial_days(columns: Sequence[Column]) -> str:
+    """The hint at a column that has a spreadsheet's numbers of days; empty where there is none."""
+    serial = [c.name for c in columns if rank(c.name, TIMESTAMP_NAMES) < len(TIMESTAMP_NAMES) and _is_serial(c)]
+    if not serial:
+        return ""
+    return (
+        f"{serial[0]} seems to count days since 1900, as spreadsheets do (on a Mac since 1904, in SAS and Stata since "
+        "1960); write dates such as 2024-01-31"
+    )
+
+
 def _number_quarters(column: Column) -> bool:
     """Whether a column reads as months and seems to number quarters, see `_are_quarters`."""
     values = list(column.distinct)
@@ -252,7 +316,10 @@ def _is_serial(column: Column) -> bool:
 def _mostly_timestamps(columns: Sequence[Column]) -> str:
     """The hint at a column that mostly reads as timestamps; empty where there is none."""
     for column in columns:
-        for times in _read_times(column, digits_only=False, tolerated=_HALF) if column.present else ():
+        if not column.present:
+            continue
+        dates, others = (_read_times(column, digits_only=False, tolerated=_HALF, dates=each) for each in (True, False))
+        for times in dates or others:
             pairs = [(v, moment) for v, moment in zip(column.values, times.moments, strict=True) if v is not None]
             odd = [value for value, moment in pairs if moment is None]
             usual = next(value for value, moment in pairs if moment is not None)
@@ -263,10 +330,16 @@ def _mostly_timestamps(columns: Sequence[Column]) -> str:
     return ""
 
 
-def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[Times]:
+def _read_times(column: Column, *, digits_only: bool, tolerated: float, dates: bool) -> list[Times]:
     """Every reading of a column that differs from the others and leaves at most a tolerated share of values unread.
 
     Of the patterns that read the same, the one that also writes the values as they stand is kept.
+
+    Args:
+        column: the texts.
+        digits_only: whether digits alone may be timestamps, because the column is called like one.
+        tolerated: share of values.
+        dates: by patterns of dates; else by those of quarters, weeks and seconds, and of months that may be names.
     """
     coarse = {value: _FINER.sub(r"\1", value) for value in dict.fromkeys(column.values) if value is not None}
     values = tuple(None if value is None else coarse[value] for value in column.values)
@@ -278,12 +351,14 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
             digits_only and (pattern in EPOCHS or all(len(value) == len(pattern) for value in distinct))
         ):
             continue
-        if (pattern in EPOCHS and readings) or (pattern in QUARTERS_OR_WEEKS and has_word(column.header, FISCAL)):
+        if dates == (pattern in NUMBERS or may_be_names(pattern, distinct)):
+            continue
+        if pattern in QUARTERS_OR_WEEKS and has_word(column.header, FISCAL):
             continue
         moments = _read_all(distinct, pattern, int(tolerated * len(distinct)))
         if moments is None or (pattern in PARTIAL_DATES and _may_be_numbers(column, pattern, moments)):
             continue
-        if pattern in EPOCHS and not all(moment is None or 1990 <= moment.year < 2100 for moment in moments):
+        if pattern in EPOCHS and not _are_epochs(moments):
             continue
         if pattern == "yyyyDDD" and all(
             moment is None or _day_of_year(moment) <= _PERIODS_OF_BOOKS for moment in moments
@@ -298,6 +373,12 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float) -> list[
         table = dict(zip(distinct, moments, strict=True))
         times.append(Times(column, pattern, tuple(None if v is None else table[v] for v in values)))
     return times
+
+
+def _are_epochs(moments: Sequence[datetime | None]) -> bool:
+    """Whether counts of seconds lie in the time that people record: 2024010124, an hour 24, would be in 2034."""
+    years = [moment.year for moment in moments if moment is not None]
+    return min(years, default=0) >= _FIRST_EPOCH and max(years) <= datetime.now(UTC).year + 1
 
 
 def _day_of_year(moment: datetime) -> int:
@@ -482,19 +563,23 @@ def check_weeks(times: Times, keys: Sequence[Column]) -> None:
     Raises:
         InferenceError: in a series, the first week of a year is next to its last, or to the second of the next.
     """
-    last: dict[tuple[str, ...], datetime] = {}
+    series: dict[tuple[str, ...], list[tuple[datetime, str]]] = defaultdict(list)
     for text, moment, *key in zip(times.column.texts, times.moments, *(c.texts for c in keys), strict=True):
-        if times.pattern not in WEEKS or moment is None:
-            continue
-        before = last.get(tuple(key), moment)
-        last[tuple(key)] = moment
-        (year, week, _), (later, other, _) = (each.isocalendar() for each in sorted((before, moment)))
-        if week == 1 and (other >= 52 if year == later else (later, other) == (year + 1, 2)):
-            raise InferenceError(
-                f"{times.column.name} seems to have the weeks of ISO 8601 with years of the calendar, of which 2024-12-30 lies "
-                f"in 2025-W01: {text} is next to the week of {before:%Y-%m-%d}; write the first day of each week",
-                role=REWRITE,
-            )
+        if times.pattern in WEEKS and moment is not None:
+            series[tuple(key)].append((moment, text))
+    for weeks in series.values():
+        pairs = list(pairwise(weeks))
+        back = sum(after < before for (before, _), (after, _) in pairs)
+        if _MIXED * len(pairs) < back < (1 - _MIXED) * len(pairs):
+            continue  # in no order, so that neighbours say nothing
+        for (before, _), (after, text) in pairs:
+            (year, week, _), (later, other, _) = (each.isocalendar() for each in sorted((before, after)))
+            if week == 1 and (other >= 52 if year == later else (later, other) == (year + 1, 2)):
+                raise InferenceError(
+                    f"{times.column.name} seems to have the weeks of ISO 8601 with years of the calendar, of which 2024-12-30 "
+                    f"lies in 2025-W01: {text} is next to the week of {before:%Y-%m-%d}; write the first day of each week",
+                    role=REWRITE,
+                )
 
 
 def check_days(times: Times) -> None:

@@ -6,7 +6,7 @@ Here: the table of patterns, those that may be something else, and finding the o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -45,6 +45,7 @@ PARTIAL_DATES = (
     "yyyyMM",
     "MM.yyyy",
 )
+_MONTH_AND_YEAR = frozenset(pattern for pattern in PARTIAL_DATES if "MMM" in pattern)
 # Forms of one program each: weather services, databases, SAS, spreadsheets, browsers.
 _OTHERS: tuple[str, ...] = ("yyyyMMddHH", "yyyyMMddHHmm", "yyyyMMddHHmmss", "yyyyMMdd HHmm", "yyyy-MM-dd HH")
 _OTHERS += ("yyyy-MM-dd HH:mm:ss XXX", "yyyy-MM-dd HH:mm:ss 'UTC'", "ddMMMyyyy", "ddMMMyyyy:HH:mm:ss", "dd/MMM/yyyy")
@@ -71,6 +72,11 @@ QUARTERS_OR_WEEKS = frozenset({*QUARTERS, *WEEKS})
 NUMBERS = QUARTERS_OR_WEEKS | set(EPOCHS)
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
 DIGITS_ONLY = frozenset({"yyyyMMdd", "yyyyMM", "yyyy", "MM.yyyy", "yyyyDDD", *_OTHERS[:3], *EPOCHS})
+
+
+def may_be_names(pattern: str, texts: Sequence[str]) -> bool:
+    """Whether months of a year may be names of something else: Set 12 and Gen-10 are products, and months in Italian."""
+    return pattern == "MMM yy" or (pattern in _MONTH_AND_YEAR and any(map(foreign_month, texts)))
 
 
 def _patterns() -> tuple[str, ...]:
@@ -114,7 +120,7 @@ def form_notes(times: Times) -> Iterator[str]:
         yield f"Guessed: {times.column.header} has quarters of the calendar year, of which Q1 begins in January ({first})."
     elif times.pattern in WEEKS:
         yield f"Guessed: {times.column.header} has the weeks of ISO 8601, which begin on Monday ({first})."
-    elif "MMM" in times.pattern and (foreign := next(filter(None, map(foreign_month, times.column.distinct)), None)):
+    elif "MMM" in times.pattern and (foreign := next(filter(None, map(foreign_month, times.column.present)), None)):
         yield (
             f"Guessed: {times.column.header} names months in another language than English ({foreign}); forecasts have "
             "English names."

@@ -710,21 +710,66 @@ def test_what_is_assumed_of_the_form_of_timestamps_is_said(
     assert re.search(note, "\n".join(params.notes))
 
 
-@pytest.mark.parametrize("header", [["date", "quarter", "sales"], ["day", "epoch", "sales"]])
-def test_dates_count_beside_numbers_of_periods_and_seconds(header: list[str]) -> None:
+BESIDE: dict[str, Callable[[dt.date], str]] = {
+    "quarter": lambda day: f"{day.year}Q{(day.month + 2) // 3}",
+    "week": lambda day: f"{day:%G-W%V}",
+    "epoch": lambda day: f"{86_400 * (day - dt.date(1970, 1, 1)).days}",
+    "bundle": lambda day: f"Set {10 + day.day}",
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("date", str),
+        ("day", lambda day: "n/k" if day.day == 17 else str(day)),
+        ("tradingdy", lambda day: f"{day:%Y%m%d}"),
+        ("ts", lambda day: "2024999999" if day.day == 17 else f"{day:%Y%m%d}00"),
+    ],
+)
+def test_dates_count_beside_numbers_of_periods_and_seconds(
+    name: str, write: Callable[[dt.date], str], beside: str
+) -> None:
     days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(200)]
-    other = {
-        "quarter": lambda day: f"{day.year}Q{(day.month + 2) // 3}",
-        "epoch": lambda day: f"{86_400 * (day - dt.date(1970, 1, 1)).days}",
-    }[header[1]]
-    params = infer(header, [[f"{day}", other(day), "1.5"] for day in days])
-    assert (params.timestamp_column, str(params.frequency)) == (header[0], "D")
+    params = infer([name, beside, "sales"], [[write(day), BESIDE[beside](day), "1.5"] for day in days])
+    assert (params.timestamp_column, str(params.frequency)) == (name, "D")
+
+
+@pytest.mark.parametrize(
+    ("header", "write", "message"),
+    [
+        (
+            "date week",
+            lambda day: f"{45_000 + day.toordinal() % 1000} {day:%G-W%V}",
+            "date seems to count days since 1900",
+        ),
+        (
+            "date week",
+            lambda day: f"{day:{'%Y-%m-%d' if day.day % 2 else '%d.%m.%Y'}} {day:%G-W%V}",
+            "date holds .* others",
+        ),
+        ("fiscal_year quarter", lambda day: f"{day.year} {day.year}Q1", "quarter .* of the fiscal year in fiscal_year"),
+        ("label period", lambda day: f"FY{day:%y} {day.year}Q1", "period .* of the fiscal year in label"),
+        ("timestamp_id n", lambda day: f"{1_700_000_000 + day.toordinal()} 1", "seems to count seconds"),
+        ("timestamp n", lambda day: f"{day:%Y%m%d}{24 if day.day % 2 else 12} 1", "none of the columns"),
+    ],
+)
+def test_periods_and_seconds_are_not_taken_for_other_times(
+    header: str, write: Callable[[dt.date], str], message: str
+) -> None:
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(200)]
+    with pytest.raises(InferenceError, match=message):
+        infer([*header.split(), "sales"], [[*write(day).split(), "1.5"] for day in days])
 
 
 @pytest.mark.parametrize("first", ["2024-03-04", "2024-01-01"])
 def test_iso_weeks_with_years_of_the_calendar_are_refused(first: str) -> None:
     weeks = [dt.date.fromisoformat(first) + dt.timedelta(weeks=number) for number in range(70)]
     assert str(infer(["week", "sales"], [[f"{week:%G-W%V}", "1.5"] for week in weeks]).frequency) == "W"
+    rows = [[f"{week:%G-W%V}", item, "1.5"] for week in weeks for item in "abcdefghijklmnopqrstuvwxyz"]
+    random.Random(1).shuffle(rows)
+    assert str(infer(["week", "item_id", "sales"], rows).frequency) == "W"
     for order in (weeks, weeks[::-1]):
         with pytest.raises(InferenceError, match="weeks of ISO 8601 with years of the calendar"):
             infer(["week", "sales"], [[f"{week:%Y-W%V}", "1.5"] for week in order])
