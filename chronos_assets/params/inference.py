@@ -57,11 +57,8 @@ from chronos_assets.params.row_kinds import check_constant, check_planned, taken
 from chronos_assets.params.sections import RESERVED, RESERVED_PATTERN
 from chronos_assets.params.target_column import target_column
 from chronos_assets.params.target_values import check_point, unit_notes
+from chronos_assets.params.timestamp_checks import check_century, check_days, check_order, check_weeks
 from chronos_assets.params.timestamp_columns import (
-    check_century,
-    check_days,
-    check_order,
-    check_weeks,
     in_local_time,
     is_dated,
     regular_reading,
