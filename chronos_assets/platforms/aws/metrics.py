@@ -16,6 +16,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chronos_assets.platforms.aws.clients import AwsClients
+from chronos_assets.platforms.aws.sagemaker.faults import fix_of, is_expired
 from chronos_assets.platforms.metrics import Measurement, MetricsError
 
 MAX_DATA = 1000  # of one request
@@ -49,9 +50,10 @@ class CloudWatchMetrics:
             for batch in _batches([datum for item in timely for datum in data(group, item)]):
                 self._clients("cloudwatch").put_metric_data(Namespace=self._namespace, MetricData=batch)
         except (BotoCoreError, ClientError) as error:
+            fix = "; allow this identity cloudwatch:PutMetricData there, or correct CHRONOS_METRICS_NAMESPACE"
             raise MetricsError(
-                f"CloudWatch refused metrics of {group} in the namespace {self._namespace}: {error}; allow this identity "
-                "cloudwatch:PutMetricData there, or correct CHRONOS_METRICS_NAMESPACE"
+                f"CloudWatch refused metrics of {group} in the namespace {self._namespace}: {error}"
+                f"{fix_of(error) if is_expired(error) else fix}"
             ) from error
 
 

@@ -77,7 +77,10 @@ def test_names_become_values_that_a_dimension_may_have() -> None:
     assert len(both["Dimensions"][1]["Value"]) == 1024
 
 
-def test_a_refusal_names_the_fix(aws: AwsServer) -> None:
-    aws.faults.refuse("PutMetricData", "AccessDenied", "no")
-    with pytest.raises(MetricsError, match=r"CloudWatch refused .*cloudwatch:PutMetricData"):
+@pytest.mark.parametrize(
+    ("code", "fix"), [("AccessDenied", "cloudwatch:PutMetricData"), ("ExpiredToken", ": renew the credentials")]
+)
+def test_a_refusal_names_the_fix(aws: AwsServer, code: str, fix: str) -> None:
+    aws.faults.refuse("PutMetricData", code, "no")
+    with pytest.raises(MetricsError, match=rf"CloudWatch refused .*{fix}"):
         CloudWatchMetrics(aws.clients(), "ChronosAssets").put("shop", [Measurement("WQL", 1.0, NOW)])
