@@ -38,7 +38,7 @@ from chronos_assets.platforms.local.store import open_store
 from chronos_assets.platforms.local.tables import LocalTables
 from chronos_assets.store_layout import DATABASE_KEY
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 HORIZON, AS_OFS, START = 28, 6, date(2024, 1, 1)
 METRICS = (

@@ -36,7 +36,7 @@ def make_dataset(series: int, hours: int) -> Path:
     import pyarrow.parquet as pq
 
     from chronos_assets.timeseries.dataset.shards import Manifest, Shard, shard_name
-    from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+    from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
     target = FOLDER / f"forecast-{series}x{hours}"
     if (target / DATASET_MANIFEST).exists():

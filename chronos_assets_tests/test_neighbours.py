@@ -46,7 +46,7 @@ from chronos_assets.timeseries.dataset.sampling import sample_files
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest
 from chronos_assets.timeseries.forecast.csv_export import write_forecast_csv
 from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion, query_forecast, render_csv
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import evaluate_partition
 from chronos_assets.timeseries.scoring.baselines import Past, choose_baseline
 from chronos_assets.timeseries.scoring.checks import check_accuracy

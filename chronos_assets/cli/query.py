@@ -12,6 +12,7 @@ import typer
 
 from chronos_assets.cli.common import DataOption, UsageError, make_flag, open_group, settings_for
 from chronos_assets.store_layout import FORECAST_KEY, history_key
+from chronos_assets.timeseries.published_files import FORECAST
 
 if TYPE_CHECKING:
     from chronos_assets.pipeline.group import Group
@@ -108,7 +109,7 @@ def _past(group: Group, key: str, ask: SeriesQuestion) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"--as-of: {error}") from error
     try:
-        path = group.store.snapshot(history_key(key)) / "forecast.parquet"
+        path = group.store.snapshot(history_key(key)) / FORECAST
     except FileNotFoundError as error:
         raise UsageError(
             f"there is no forecast as of {key}: chronos-assets backfill --from {key} --to {key} makes it"

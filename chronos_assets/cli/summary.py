@@ -22,6 +22,7 @@ from chronos_assets.platforms.endpoints import EndpointError
 from chronos_assets.platforms.notices import one_line
 from chronos_assets.platforms.registry import PackageVersion
 from chronos_assets.store_layout import FORECAST_KEY, accuracy_key
+from chronos_assets.timeseries.published_files import FORECAST, METRICS
 from chronos_assets.timeseries.scoring.gate import TITLES
 
 
@@ -79,12 +80,11 @@ def _nothing_forecast(group: Group, manifest: dict[str, Any], key: str) -> str:
 
 def forecast_rows(group: Group, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the files of the current forecast are: the export, or the first of its parts, and the Parquet file."""
-    parquet = "forecast.parquet"
-    names = [name for name in manifest.get("files", ("forecast.csv",)) if name != parquet]
+    names = [name for name in manifest.get("files", ("forecast.csv",)) if name != FORECAST]
     first = min(names, default="", key=lambda name: (len(name), name))
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     places = [f"{group.place(f'{FORECAST_KEY}/{first}')}{more}"] if first else []
-    places.append(group.place(f"{FORECAST_KEY}/{parquet}"))
+    places.append(group.place(f"{FORECAST_KEY}/{FORECAST}"))
     return [("" if number else "forecast", place) for number, place in enumerate(places)]
 
 
@@ -98,7 +98,7 @@ def backtest_rows(group: Group, result: MainJobResult) -> list[tuple[str, str]]:
     scores: dict[str, list[tuple[float, float]]] = {"wql": [], "mase": []}
     names: dict[str, None] = {}  # of the baselines, in order
     for window in result.backtest:
-        path = group.store.snapshot(accuracy_key(window.key)) / "metrics.parquet"
+        path = group.store.snapshot(accuracy_key(window.key)) / METRICS
         for row in pq.read_table(path, filters=[("level", "=", "all")]).to_pylist():
             names[str(row.get("baseline") or "seasonal naive")] = None
             if row["metric"] in scores and row["value"] is not None and row["seasonal_naive"] is not None:

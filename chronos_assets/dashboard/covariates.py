@@ -49,7 +49,7 @@ def related(store: Store, series: ItemSeries) -> Related | None:
     """
     from chronos_assets.timeseries.dataset.related import RelatedManifest
     from chronos_assets.timeseries.dataset.shards import shard_number
-    from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+    from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
     try:
         manifest = RelatedManifest.from_json(store.read(RELATED_KEY, DATASET_MANIFEST))

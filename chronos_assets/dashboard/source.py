@@ -133,7 +133,7 @@ class StoreSource:
             DatasetError: it can't be read.
         """
         from chronos_assets.timeseries.dataset.shards import Manifest
-        from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+        from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
         try:
             return Manifest.from_json(self.group.store.read(DATASET_KEY, DATASET_MANIFEST))

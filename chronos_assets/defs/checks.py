@@ -24,6 +24,7 @@ from chronos_assets.store_layout import history_key
 from chronos_assets.timeseries.checks import CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
+from chronos_assets.timeseries.published_files import FORECAST
 from chronos_assets.timeseries.scoring.checks import check_accuracy
 
 ACCURACY_CHECK = "not_worse_than_seasonal_naive"
@@ -45,7 +46,7 @@ def checks(group: Group) -> list[dg.AssetChecksDefinition]:
             "forecasts",
             "quantiles_do_not_cross",
             "Every value is a number, and no quantile is above the next higher one.",
-            lambda _, key: check_quantiles(group.store.snapshot(history_key(key)) / "forecast.parquet"),
+            lambda _, key: check_quantiles(group.store.snapshot(history_key(key)) / FORECAST),
             partitions=group.partitions,
         ),
         declared_check(

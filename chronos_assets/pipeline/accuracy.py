@@ -32,7 +32,7 @@ from chronos_assets.platforms.store import published_partitions
 from chronos_assets.store_layout import accuracy_key, anomalies_key, history_key
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST, METRICS
 from chronos_assets.timeseries.scoring.accuracy import AccuracyError, AccuracyReport, evaluate_partition, is_observed
 from chronos_assets.timeseries.scoring.anomalies import write_anomalies
 from chronos_assets.timeseries.scoring.metrics_file import write_metrics
@@ -96,7 +96,7 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             staged.mkdir()
             try:
                 report = evaluate_partition(
-                    source / "forecast.parquet",
+                    source / FORECAST,
                     dataset,
                     params,
                     timestamp(str(forecast["context_end"])),
@@ -107,11 +107,11 @@ def score_forecasts(state: GroupState, log: Any, keys: Sequence[str]) -> list[Wi
             except AccuracyError as error:
                 raise StepError(f"partition {key}: {error}") from error
             _publish_anomalies(group, key, report, folder / "anomalies")
-            rows = write_metrics(report, staged / "metrics.parquet", categories)
+            rows = write_metrics(report, staged / METRICS, categories)
             made_from = {"forecast_version": source.name, "data_version": manifest.data_version}
             document = made_from | _scores_document(forecast, report)
             write_json(staged / MANIFEST, document)
-            group.store.publish(accuracy_key(key), staged, data="metrics.parquet")
+            group.store.publish(accuracy_key(key), staged, data=METRICS)
         log.info(f"scored {key} ({number} of {len(keys)}): {report.points} points")
         scored.append(
             WindowAccuracy(key, report, str(forecast["model"]["reference"]), manifest.data_version, source.name, rows)

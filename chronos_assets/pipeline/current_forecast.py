@@ -23,7 +23,7 @@ from chronos_assets.planning.forecasts import ForecastState, is_shown
 from chronos_assets.planning.windows import Window
 from chronos_assets.store_layout import FORECAST_KEY, history_key
 from chronos_assets.system import file_digest, write_json
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST
 
 
 def publish_current(state: GroupState, params: ForecastParams, window: Window) -> bool:
@@ -38,12 +38,12 @@ def publish_current(state: GroupState, params: ForecastParams, window: Window) -
     with staging(group) as folder:
         staged = folder / "forecast"
         staged.mkdir()
-        shutil.copyfile(source / "forecast.parquet", staged / "forecast.parquet")
-        names = ["forecast.parquet"]
+        shutil.copyfile(source / FORECAST, staged / FORECAST)
+        names = [FORECAST]
         if params.export.format == "CSV":
             export = write_forecast_csv(
                 staged,
-                source / "forecast.parquet",
+                source / FORECAST,
                 source / "last_observed.parquet" if params.join_row else None,
                 params,
                 memory_limit=group.settings.memory_limit,
@@ -91,7 +91,7 @@ def shown_state(state: GroupState, *, thorough: bool = False) -> ForecastState |
 
 def _is_whole(group: Group, files: Mapping[str, Mapping[str, Any]], thorough: bool) -> bool:
     """Whether the files of the current forecast are those that were published; older forecasts don't say which."""
-    for name in files or ("forecast.csv", "forecast.parquet"):
+    for name in files or ("forecast.csv", FORECAST):
         there = group.store.head(f"{FORECAST_KEY}/{name}")
         if there is None or (name in files and there.size != files[name]["bytes"]):
             return False

@@ -22,7 +22,7 @@ from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.predictors.members.catalogue import reads_natively
 from chronos_assets.store_layout import explanations_key, history_key
 from chronos_assets.system import write_json
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 EXPLANATIONS = "explanations.parquet"
 

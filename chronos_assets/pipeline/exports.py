@@ -23,7 +23,7 @@ from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.store import published_partitions
 from chronos_assets.store_layout import BACKTEST_KEY, MONITOR_KEY, accuracy_key, history_key
 from chronos_assets.system import document_digest, write_json
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST, METRICS
 from chronos_assets.timeseries.scoring.backtest_export import BacktestWindow, write_backtest_export
 from chronos_assets.timeseries.scoring.service_documents import (
     ScoredWindow,
@@ -188,8 +188,8 @@ def _evaluation(state: GroupState, one: _Scored, older: _Scored | None) -> Servi
 def _window(state: GroupState, one: _Scored) -> BacktestWindow:
     store = state.group.store
     return BacktestWindow(
-        store.snapshot(history_key(one.key)) / "forecast.parquet",
-        store.snapshot(accuracy_key(one.key)) / "metrics.parquet",
+        store.snapshot(history_key(one.key)) / FORECAST,
+        store.snapshot(accuracy_key(one.key)) / METRICS,
         np.datetime64(one.forecast["forecast_start"], "us"),
         np.datetime64(one.forecast["forecast_end"], "us"),
     )
@@ -206,7 +206,7 @@ def _read_metrics(state: GroupState, one: _Scored) -> dict[str, float | None]:
     """Metrics over all series of a partition that was scored before its manifest had them."""
     import pyarrow.parquet as pq
 
-    path = state.group.store.snapshot(accuracy_key(one.key)) / "metrics.parquet"
+    path = state.group.store.snapshot(accuracy_key(one.key)) / METRICS
     filters = [("level", "==", "all")]
     table = pq.read_table(path, columns=["metric", "value"], filters=filters, partitioning=None).to_pydict()
     return dict(zip(table["metric"], table["value"], strict=True))

@@ -38,7 +38,7 @@ from chronos_assets.predictors.predictor import PREDICTOR_FILE
 from chronos_assets.store_layout import DATASET_KEY, PREPARED_KEY, explanations_key, history_key
 from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.forecast.files import MAX_NAMED, PartsError, merge_forecast_parts, merge_messages
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST
 
 # Of a run: partitions that its job forecasts as well, or nothing where an earlier one was to do so.
 AHEAD_TAG = "chronos/ahead"
@@ -162,7 +162,7 @@ def make_forecasts(state: GroupState, context: dg.AssetExecutionContext, keys: S
                 made_by.append((staged / PREDICTOR_FILE).read_bytes())
             publish_members(group, window.key, staged, folder)
             publish_levels(state, window.key, staged, folder)
-            group.store.publish(history_key(window.key), staged, data="forecast.parquet")
+            group.store.publish(history_key(window.key), staged, data=FORECAST)
             withdraw_outdated_explanation(group, window.key)
         for window in later:
             reported = {"version": group.store.shown(history_key(window.key)), "message": messages[window.key]}

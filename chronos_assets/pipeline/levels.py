@@ -22,7 +22,7 @@ from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import keys_of
 from chronos_assets.timeseries.dataset.shards import shard_files
 from chronos_assets.timeseries.forecast.files import WindowFolder
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 from chronos_assets.timeseries.scoring.sums import PublishedLevels
 
 

@@ -34,8 +34,8 @@ from chronos_assets.store_layout import (
     history_key,
     members_key,
 )
-from chronos_assets.timeseries.forecast.files import LAST_OBSERVED, cold_start_keys, series_traits
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
+from chronos_assets.timeseries.published_files import LAST_OBSERVED, MANIFEST
 
 
 def learned_before(state: GroupState, context: dg.AssetExecutionContext, parameters: Mapping[str, Any]) -> str | None:

@@ -15,7 +15,7 @@ from chronos_assets.pipeline.errors import StepError
 from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.store import manifest_of
 from chronos_assets.store_layout import FORECAST_KEY, history_key
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST
 
 
 def published_manifest(group: Group) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def published_series(group: Group, most: int) -> dict[tuple[str, ...], dict[str,
     folder = group.store.snapshot(FORECAST_KEY)
     manifest = json.loads((folder / MANIFEST).read_bytes())
     horizon, names = int(manifest["horizon"]), ["item_id", *manifest["dimensions"]]
-    with pq.ParquetFile(folder / "forecast.parquet") as file:
+    with pq.ParquetFile(folder / FORECAST) as file:
         rows = next(file.iter_batches(batch_size=most * horizon), None)
     if rows is None:
         return {}

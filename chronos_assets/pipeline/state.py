@@ -25,7 +25,7 @@ from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, PARAMS_KEY, R
 from chronos_assets.timeseries.dataset.item_metadata import MetadataManifest
 from chronos_assets.timeseries.dataset.related import RelatedManifest
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 M = TypeVar("M")
 

@@ -18,7 +18,7 @@ from chronos_assets.pipeline.materializations import latest_metadata
 from chronos_assets.pipeline.state import GroupState
 from chronos_assets.platforms.jobs import JobRequest, job_name
 from chronos_assets.store_layout import SYNTHETIC_KEY
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ from chronos_assets.predictors.scenario import (
 from chronos_assets.store_layout import FORECAST_KEY, WHAT_IF_KEY, history_key, scenario_key, scenario_of
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.forecast.what_if import PARQUET, WhatIfComparison, write_what_if
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST
 
 SCENARIO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 
@@ -268,13 +268,13 @@ def make_what_if(state: GroupState, context: dg.AssetExecutionContext, name: str
                 staged,
                 name,
                 as_of,
-                made / "forecast.parquet",
-                group.store.snapshot(history_key(as_of)) / "forecast.parquet",
+                made / FORECAST,
+                group.store.snapshot(history_key(as_of)) / FORECAST,
                 params.dimensions,
                 export=params.export,
                 memory_limit=group.settings.memory_limit,
             )
-        (made / "forecast.parquet").rename(staged / "forecast.parquet")
+        (made / FORECAST).rename(staged / FORECAST)
         manifest |= {"comparison": comparison.to_document(), "scenario_name": name, "made_from": made_from}
         write_json(staged / MANIFEST, manifest, sort_keys=True)
         group.store.publish(scenario_key(name), staged, data=PARQUET)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.partition_folders import partition_of
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 MAX_KEY_BYTES = 1024  # what S3 allows for a whole key
 

@@ -16,6 +16,7 @@ from chronos_assets.platforms.store import Store
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier, identifiers, text_literal
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
 from chronos_assets.timeseries.forecast.query import SeriesQuestion
+from chronos_assets.timeseries.published_files import FORECAST, METRICS
 
 FIX = "materialize forecast_tables, which builds them again"
 
@@ -350,8 +351,8 @@ class PartitionTable:
 
 
 PARTITION_TABLES: Mapping[str, PartitionTable] = {
-    "forecast_history": PartitionTable("history", "forecast.parquet", forecast_columns),
-    "accuracy": PartitionTable("accuracy", "metrics.parquet", lambda names, _: accuracy_columns(names)),
+    "forecast_history": PartitionTable("history", FORECAST, forecast_columns),
+    "accuracy": PartitionTable("accuracy", METRICS, lambda names, _: accuracy_columns(names)),
     "anomalies": PartitionTable("anomalies", "anomalies.parquet", lambda names, _: anomalies_columns(names)),
     "members": PartitionTable("members", "members.parquet", lambda names, _: members_columns(names)),
     "forecast_explanations": PartitionTable(

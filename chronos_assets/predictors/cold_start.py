@@ -44,7 +44,6 @@ from chronos_assets.timeseries.arrays import Floats
 from chronos_assets.timeseries.dataset.item_metadata import ItemMetadata
 from chronos_assets.timeseries.dataset.series_keys import Key
 from chronos_assets.timeseries.forecast.files import (
-    COLD_STARTS,
     ForecastLayout,
     Record,
     WindowFolder,
@@ -52,6 +51,7 @@ from chronos_assets.timeseries.forecast.files import (
     skipped_table,
     write_window,
 )
+from chronos_assets.timeseries.published_files import COLD_STARTS
 
 NO_ROW, NOBODY_ALIKE = "no row by the as-of", "no past, and no item of the forecast that shares metadata with it"
 DONORS = 30

@@ -52,10 +52,10 @@ from chronos_assets.serving.batching import Overloaded
 from chronos_assets.serving.bodies import BodyMemory, HeldBody, read_body
 from chronos_assets.serving.json_requests import load_json
 from chronos_assets.serving.schema import InvocationError
-from chronos_assets.timeseries.forecast.files import FORECAST
 from chronos_assets.timeseries.forecast.lookup import ForecastLookup, UnknownSeriesError
 from chronos_assets.timeseries.forecast.query import QueryError, SeriesQuestion
 from chronos_assets.timeseries.forecast.what_if import PARQUET as WHAT_IF
+from chronos_assets.timeseries.published_files import FORECAST
 
 log = logging.getLogger("chronos_assets.endpoint")
 

@@ -46,7 +46,7 @@ from chronos_assets.timeseries.dataset.resources import Progress, Resources, no_
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.dataset.train_files import TrainFile
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 PROGRESS_SECONDS = 3.0
 

@@ -55,7 +55,7 @@ from chronos_assets.timeseries.forecast.columns import forecast_types
 from chronos_assets.timeseries.forecast.files import cold_start_keys, series_traits
 from chronos_assets.timeseries.forecast.what_if import measured_type
 from chronos_assets.timeseries.formulas import harmless
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import FORECAST, MANIFEST
 
 _BATCH = 256  # series written at once
 
@@ -114,7 +114,7 @@ def _as_published(workspace: Workspace) -> Path:
 def _forecasts(folder: Path, request: ForecastRequest) -> dict[Key, Floats]:
     """The mean, or the quantile nearest the middle, of each forecast that was made from the series' own past."""
     keys = ["item_id", *request.dimensions]
-    with pq.ParquetFile(folder / "forecast.parquet") as file:
+    with pq.ParquetFile(folder / FORECAST) as file:
         name = measured_type(forecast_types(file.schema_arrow.names))
         table = file.read(columns=[*keys, name])
     values = table.column(name).to_numpy().reshape(-1, request.horizon)

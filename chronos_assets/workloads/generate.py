@@ -51,7 +51,7 @@ from chronos_assets.kernelsynth.expressions import Expression
 from chronos_assets.kernelsynth.sampler import MAX_KERNELS, iter_series
 from chronos_assets.system import file_digest
 from chronos_assets.timeseries.dataset.gluonts_arrow import Entry, write_arrow
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 SPLITS = ("train", "validation", "test")
 """In the order of the streams of random numbers that they are drawn from."""

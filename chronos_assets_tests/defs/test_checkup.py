@@ -14,7 +14,7 @@ from chronos_assets.pipeline.group import Group
 from chronos_assets.platforms.checkup import Finding
 from chronos_assets.settings import Settings
 from chronos_assets.store_layout import DATASET_KEY, METADATA_KEY, RELATED_KEY
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets_tests.defs.line import PARAMS
 from chronos_assets_tests.timeseries.builders import (
     MadeRelated,

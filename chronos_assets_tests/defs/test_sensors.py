@@ -18,7 +18,7 @@ from chronos_assets.platforms.notices import Notice, NoticeError
 from chronos_assets.platforms.registry import Registry
 from chronos_assets.platforms.store import Store
 from chronos_assets.store_layout import DATASET_KEY
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets_tests.defs.line import PARAMS, Line, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of
 

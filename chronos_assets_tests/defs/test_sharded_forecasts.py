@@ -20,7 +20,7 @@ from chronos_assets.settings import AwsSettings
 from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.timeseries.dataset import importing
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets.workloads import forecast, learn
 from chronos_assets_tests.defs.line import Line, failure_reason, hourly_rows, make_line
 from chronos_assets_tests.models.tiny import folder_of

@@ -22,13 +22,8 @@ from chronos_assets.predictors.members_file import write_members
 from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.recipe import Recipe
 from chronos_assets.predictors.zero_shot import learn_predictor, member_names, zero_shot_recipe
-from chronos_assets.timeseries.forecast.files import (
-    LAST_OBSERVED,
-    ForecastLayout,
-    WindowFolder,
-    skipped_table,
-    write_window,
-)
+from chronos_assets.timeseries.forecast.files import ForecastLayout, WindowFolder, skipped_table, write_window
+from chronos_assets.timeseries.published_files import LAST_OBSERVED
 
 H, SEASONS = 12, (24,)
 QUANTILES = (0.1, 0.5, 0.9)

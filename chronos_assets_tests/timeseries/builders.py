@@ -28,7 +28,7 @@ from chronos_assets.timeseries.dataset.related import (
     write_related_file,
 )
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard, shard_name, shard_number
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 Key = tuple[str, ...]
 

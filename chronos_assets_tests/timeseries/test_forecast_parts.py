@@ -23,7 +23,7 @@ from chronos_assets.timeseries.forecast.files import (
     skipped_table,
     write_window,
 )
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 LAYOUT = ForecastLayout(("store",), ("mean", "p10"), 3)
 PERIODS = np.array(["2024-01-01", "2024-01-02", "2024-01-03"], "datetime64[us]")

@@ -18,7 +18,7 @@ from chronos_assets.timeseries.checks import MAX_ROWS, CheckOutcome
 from chronos_assets.timeseries.dataset.checks import check_dataset
 from chronos_assets.timeseries.dataset.shards import Manifest
 from chronos_assets.timeseries.forecast.checks import check_coverage, check_freshness, check_quantiles
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets.timeseries.scoring.accuracy import AccuracyReport, evaluate_partition
 from chronos_assets.timeseries.scoring.checks import check_accuracy
 from chronos_assets_tests.timeseries.builders import (

@@ -18,7 +18,7 @@ from chronos_assets.timeseries.dataset.shards import (
     list_shards,
     shard_number,
 )
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 HOUR = np.timedelta64(3_600_000_000, "us")
 FIRST = np.datetime64("2024-01-01T00", "us")

@@ -24,7 +24,7 @@ from chronos_assets.predictors.predictor import Predictor, PredictorError
 from chronos_assets.predictors.traits import TraitEffects
 from chronos_assets.timeseries.dataset.shards import DatasetError, list_shards
 from chronos_assets.timeseries.forecast.files import merge_forecast_parts, merge_messages
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets.workloads import forecast
 from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny

@@ -48,7 +48,7 @@ from chronos_assets.store_layout import DATASET_KEY, FORECAST_KEY, history_key
 from chronos_assets.system import document_digest
 from chronos_assets.timeseries.dataset.duckdb_sql import identifier
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 SHARDS = "train_shards"
 VIEW = "forecast_vs_history"

@@ -51,7 +51,7 @@ from chronos_assets.platforms.aws.pointers import (
 from chronos_assets.platforms.folder_files import names_digest, plain_files
 from chronos_assets.platforms.store import ObjectInfo, PublishError, check_key, naive
 from chronos_assets.system import file_digest
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 STABLE = ".stable"
 RESERVED = (VERSIONS, POINTERS, STABLE)

@@ -26,7 +26,7 @@ from chronos_assets.platforms.aws.multipart_copy import S3Limits
 from chronos_assets.platforms.aws.pointers import POINTERS, Pointer, Version, parse_pointer, version_key
 from chronos_assets.platforms.aws.publishing import CONCURRENCY, LEFTOVER_SECONDS, Publisher
 from chronos_assets.platforms.store import ObjectInfo, StoreError, check_key
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 ATTEMPTS = 10  # at reading what is replaced meanwhile
 COPIED_BYTES = 1 << 30  # a folder up to this size is copied as a whole, once for all its readers

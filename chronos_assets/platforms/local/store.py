@@ -40,7 +40,7 @@ from chronos_assets.platforms.objects import ObstoreObjects
 from chronos_assets.platforms.store import PublishError, StoreError, check_key
 from chronos_assets.store_layout import SCRATCH_KEY
 from chronos_assets.timeseries.dataset.shard_files import FolderFiles, link_or_copy
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 
 def open_store(url: str | Path) -> FolderStore:

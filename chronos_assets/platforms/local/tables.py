@@ -63,7 +63,7 @@ from chronos_assets.timeseries.dataset.duckdb_sql import (
 )
 from chronos_assets.timeseries.dataset.shards import list_files
 from chronos_assets.timeseries.forecast.query import SeriesQuestion, query_forecast
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST, FORECAST
 
 # Raised whenever the tables are built in another way, so that old databases are rebuilt.
 _LAYOUT = 7
@@ -106,7 +106,7 @@ class LocalTables:
 
     def query(self, store: Store, question: SeriesQuestion) -> dict[str, Any]:
         """See `Tables.query`: from the published forecast itself, which may be newer than the database."""
-        path = store.snapshot("forecast") / "forecast.parquet"
+        path = store.snapshot("forecast") / FORECAST
         if not path.is_file():
             raise FileNotFoundError(f"there is no forecast at {path}")
         return query_forecast(path, question)
@@ -159,7 +159,7 @@ class _Inputs:
     def find(cls, store: Store, params: ForecastParams) -> _Inputs:
         dataset = current(store.local_path(DATASET_KEY))
         shards = tuple(list_files(dataset)) if (dataset / DATASET_MANIFEST).exists() else ()
-        shown = current(store.local_path("forecast")) / "forecast.parquet"
+        shown = current(store.local_path("forecast")) / FORECAST
         forecast = shown if shown.exists() else None
         partitions = {
             name: _partition_files(store.local_path(table.folder), table.file)

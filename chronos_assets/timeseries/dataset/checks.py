@@ -24,7 +24,7 @@ from chronos_assets.timeseries.dataset.shards import (
     shard_name,
     shard_number,
 )
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 from chronos_assets.wording import first_line
 
 # --- dataset ----------------------------------------------------------------------------------------------------------

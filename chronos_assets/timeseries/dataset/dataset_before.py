@@ -31,7 +31,7 @@ from chronos_assets.timeseries.dataset.import_passes import Cut, hash_range
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles
 from chronos_assets.timeseries.dataset.shard_writing import ShardForm, split, write_tail
 from chronos_assets.timeseries.dataset.shards import HASHES, Manifest, Shard, shard_name, tail_name
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 
 class FullImportNeededError(ChronosAssetsError):

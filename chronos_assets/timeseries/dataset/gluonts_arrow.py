@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import MANIFEST
 
 ROWS_PER_BATCH = 1024
 """Rows that are held at once; GluonTS's number."""

@@ -66,7 +66,7 @@ from chronos_assets.timeseries.dataset.strays import far_ahead
 from chronos_assets.timeseries.dataset.summaries import PartitionSeries, Periods, Summary, account
 from chronos_assets.timeseries.dataset.train_files import RenamedColumns, TrainFile
 from chronos_assets.timeseries.dataset.unfinished import Extents, unfinished
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 # What a row of the grid takes in a shard at most, measured on series of random values: the value, and a little more.
 _BYTES_PER_ROW = 10

@@ -16,7 +16,7 @@ from chronos_assets.system import made_folder
 from chronos_assets.timeseries.dataset.dataset_before import Before, FullImportNeededError, TakenOver
 from chronos_assets.timeseries.dataset.import_notes import FileReport
 from chronos_assets.timeseries.dataset.shards import Shard
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 
 class _Noted(Protocol):

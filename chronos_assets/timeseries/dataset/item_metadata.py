@@ -20,7 +20,7 @@ import numpy as np
 
 from chronos_assets.timeseries.dataset.related import CovariateAttribute, Values, column_values
 from chronos_assets.timeseries.dataset.shards import FolderManifest, Shard
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -31,7 +31,7 @@ from chronos_assets.timeseries.dataset.related_form import RelatedForm
 from chronos_assets.timeseries.dataset.related_memory import RelatedMemory, SourceMemory
 from chronos_assets.timeseries.dataset.related_writing import RelatedWriter, WrittenShard
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, Shard, shard_name, tail_name
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 
 def read_source_changes(

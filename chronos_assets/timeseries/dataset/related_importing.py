@@ -38,7 +38,7 @@ from chronos_assets.timeseries.dataset.related_writing import RelatedWriter, Wri
 from chronos_assets.timeseries.dataset.resources import Resources
 from chronos_assets.timeseries.dataset.shard_files import ShardFiles, manifest_in
 from chronos_assets.timeseries.dataset.shards import Manifest
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 RelatedReport = ImportReport[RelatedManifest, RelatedMemory]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from chronos_assets.timeseries.dataset.shards import DatasetError, Manifest, shard_name
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 
 class ShardFiles(Protocol):

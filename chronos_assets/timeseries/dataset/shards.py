@@ -33,7 +33,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Alignment, Fr
 from chronos_assets.errors import ChronosAssetsError
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.timeseries.dataset.series_keys import key_changes, series_name
-from chronos_assets.timeseries.manifests import DATASET_MANIFEST
+from chronos_assets.timeseries.published_files import DATASET_MANIFEST
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

@@ -27,7 +27,7 @@ from chronos_assets.timeseries.dataset.series_keys import series_name
 from chronos_assets.timeseries.dataset.shard_queries import insert_from_shards
 from chronos_assets.timeseries.dataset.shards import Manifest, ShardSource
 from chronos_assets.timeseries.forecast.columns import forecast_types, quantile_columns
-from chronos_assets.timeseries.forecast.files import COLD_STARTS, FORECAST, SKIPPED
+from chronos_assets.timeseries.published_files import COLD_STARTS, FORECAST, SKIPPED
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

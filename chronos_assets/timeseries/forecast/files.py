@@ -37,7 +37,7 @@ from chronos_assets.params.options import PRECISIONS
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.series_keys import Key, key_list, series_name
 from chronos_assets.timeseries.dataset.shards import Manifest, Shard
-from chronos_assets.timeseries.manifests import MANIFEST
+from chronos_assets.timeseries.published_files import COLD_STARTS, FORECAST, LAST_OBSERVED, MANIFEST, SKIPPED
 from chronos_assets.wording import first_of
 
 if TYPE_CHECKING:
@@ -46,11 +46,7 @@ if TYPE_CHECKING:
 Record = Any  # one row of `ForecastLayout.record`
 Periods = NDArray[np.datetime64]
 
-FORECAST = "forecast.parquet"
-LAST_OBSERVED = "last_observed.parquet"
 TRAITS = "traits"  # column
-SKIPPED = "skipped.parquet"
-COLD_STARTS = "cold_starts.parquet"
 
 MAX_NAMED = 20  # skipped series named in a message
 EXAMPLES = 3  # series drawn for each window
