@@ -35,7 +35,7 @@ test: install ## the whole test suite, in parallel: much of it waits for other p
 	$(BIN)/pytest -n 6 --dist worksteal
 
 test-unit: install ## the quick tests alone: no server, no subprocess, no training
-	$(BIN)/pytest -n 2 -m unit
+	$(BIN)/pytest -n 2 --dist worksteal -m unit
 
 test-deep: install ## the tests of properties, each with ten times as many examples, others every time
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile=deep
