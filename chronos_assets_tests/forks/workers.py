@@ -3,8 +3,8 @@
 Here: what is imported before the fork, and the fork. Elsewhere: what workers do, which is pytest-xdist's; the programs that
 tests start (`chronos_assets_tests.forks`).
 
-Each of them would import Dagster, torch and all test modules on its own: fifteen seconds of computing, for each of four. What
-is imported here is what they would import. A worker that takes the place of one that crashed is an interpreter of its own, as
+Each of them would import Dagster, torch and all test modules on its own: fifteen seconds of computing, for each. What is
+imported here is what they would import. A worker that takes the place of one that crashed is an interpreter of its own, as
 pytest-xdist has it.
 """
 
