@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
@@ -292,6 +292,10 @@ class Times:
     moments: tuple[datetime | None, ...]
 
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
+_MAY_BE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a finite number with a decimal point."""
     try:
@@ -302,6 +306,34 @@ def is_number(text: str) -> bool:
 
 def _is_number_with_commas(text: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.\d{3})*(,\d+)*(\.\d+)?", text) is not None
+
+
+def decimal_commas(columns: Sequence[Column]) -> list[Column]:
+    """The columns in whose numbers a comma separates decimals; none if any comma may separate thousands.
+
+    1,234 may be either, so that each column needs a number with more or fewer digits behind the comma, or 0 before it. Where
+    other numbers have a point, one of the two separates thousands.
+    """
+    commas = [column for column in columns if column.has_commas]
+    if any("." in value for column in columns if column.is_numeric or column.has_commas for value in column.present):
+        return []
+    for column in commas:
+        numbers = [value for value in column.present if "," in value and _is_number_with_commas(value)]
+        if not all(map(_DECIMAL_COMMA.fullmatch, numbers)) or all(map(_MAY_BE_THOUSANDS.fullmatch, numbers)):
+            return []
+    return commas
+
+
+def with_points(columns: Sequence[Column]) -> list[Column]:
+    """The same columns, with a point in each number that has a single comma."""
+    return [
+        replace(column, texts=tuple(_with_point(text) for text in column.texts)) if column.has_commas else column
+        for column in columns
+    ]
+
+
+def _with_point(text: str) -> str:
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
 
 
 def listed(columns: Iterable[Column]) -> str:

@@ -18,7 +18,7 @@ from chronos_assets.calendar.frequencies import DEFAULT_ALIGNMENT, Frequency, Gr
 from chronos_assets.calendar.rhythm import find_rhythm
 from chronos_assets.calendar.timestamp_format import has_offset, read_offset
 from chronos_assets.params.attributes import Attribute, CovariateSchema, MetadataParams, RelatedParams
-from chronos_assets.params.columns import REWRITE, Column, InferenceError, Times, item_of, listed
+from chronos_assets.params.columns import REWRITE, Column, InferenceError, Times, item_of, listed, with_points
 from chronos_assets.params.forecast import DOMAINS, ForecastParams
 from chronos_assets.params.headers import column_name
 from chronos_assets.params.keys import FEW_REPEATS, Rows
@@ -133,6 +133,7 @@ def with_related(
     """
     header, rows = _with_header(params, header, rows)
     columns = _columns(header, rows, "related", params.dimensions)
+    columns = with_points(columns) if params.decimal_comma else columns
     places = [list(given)[-len(rows) :] if given else [0] * len(rows) for given in (files, stretches)]
     readings = timestamp_readings(
         columns, _column_named(columns, params.timestamp_column, DOMAINS[params.domain].timestamp)
@@ -299,6 +300,7 @@ def with_metadata(
     """
     header, rows = _with_header(params, header, rows)
     columns = _columns(header, rows, "item_metadata")
+    columns = with_points(columns) if params.decimal_comma else columns
     item = _item(params, columns)
     if item is None:
         names = ", ".join(column.name for column in columns)
@@ -371,7 +373,10 @@ def _attribute(column: Column, keys: set[str], timestamp: str | None) -> Attribu
     """
     if column.has_commas and column.name not in keys:
         example = next(value for value in column.present if "," in value)
-        raise InferenceError(f"{column.name} holds numbers with commas, such as {example}: write them with a point")
+        raise InferenceError(
+            f"{column.name} holds numbers with commas, such as {example}: write them with a point, or, where a comma separates "
+            'decimals in all files, set "Chronos": {"DecimalComma": true} in params.json'
+        )
     priced = [value for value in column.present if _PRICED.fullmatch(value)]
     if priced and 2 * len(priced) > len(column.present) and column.name not in keys:
         raise InferenceError(f"{column.name} holds numbers with signs, such as {priced[0]}: write them without")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from chronos_assets.calendar.timestamp_format import parse_timestamp
-from chronos_assets.params.columns import FEW_BAD, Column, Times
+from chronos_assets.params.columns import FEW_BAD, Column, Times, with_points
 from chronos_assets.params.forecast import ForecastParams
 from chronos_assets.params.headers import folded
 from chronos_assets.params.keys import name_notes
@@ -37,6 +37,8 @@ def declared_notes(
     columns = {
         name: Column(place, name, name, tuple(row[place].strip() for row in rows)) for name, place in places.items()
     }
+    if params.decimal_comma:
+        columns = dict(zip(columns, with_points([*columns.values()]), strict=True))
     when, target = columns[params.timestamp_column], columns[params.target_column]
     known = {text: _moment(text, params.timestamp_format) for text in set(when.texts)}
     times = Times(when, params.timestamp_format, tuple(known[text] for text in when.texts))

@@ -40,9 +40,11 @@ from chronos_assets.params.columns import (
     Column,
     InferenceError,
     Times,
+    decimal_commas,
     is_height,
     listed,
     rank,
+    with_points,
 )
 from chronos_assets.params.default_horizon import default_horizon
 from chronos_assets.params.draft import draft_of, skeleton
@@ -104,10 +106,14 @@ def infer(
     """
     named = {"timestamp": timestamp, "item": item, "target": target}
     columns = _columns(header, rows)
+    commas = decimal_commas(columns)
+    columns = with_points(columns) if commas else columns
     places = (list(files or [0] * len(rows)), list(stretches or [0] * len(rows)))
 
     def attempt(given: Mapping[str, str | None]) -> ForecastParams:
         params = _infer(columns, places, given, has_header=header is not None)
+        if commas:
+            params = replace(params, decimal_comma=True, notes=(*params.notes, _comma_note(commas)))
         return params if complete else replace(params, notes=tuple(map(_of_a_sample, params.notes)))
 
     try:
@@ -117,6 +123,8 @@ def infer(
             raise _ambiguous(twins) from error
         if error.role != REWRITE:
             error.draft = draft_of(error, attempt, named) or skeleton(error, [(c.name, c.is_numeric) for c in columns])
+            if commas:
+                error.draft["Chronos"]["DecimalComma"] = True
         raise
 
 
@@ -124,6 +132,7 @@ def likely_keys(header: Sequence[str], rows: Sequence[Sequence[str]], files: Seq
     """Headers of the columns that seem to make a series, so that whole series can be sampled; empty if that is open."""
     try:
         columns = _columns(header, rows)
+        columns = with_points(columns) if decimal_commas(columns) else columns
         readings = timestamp_readings(columns, None)
         sample = Rows(readings[0], files, range(len(rows)))
         others = [column for column in columns if column is not readings[0].column]
@@ -283,6 +292,11 @@ def _columns(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> lis
     if len(indexes) != 1 or any(is_dated(c) or rank(c.name, TIMESTAMP_NAMES) < math.inf for c in named):
         return named
     return sorted([*named, replace(indexes[0], name="timestamp")], key=lambda column: column.index)
+
+
+def _comma_note(columns: Sequence[Column]) -> str:
+    example = next(value for value in columns[0].present if "," in value)
+    return f"Guessed: the comma in {listed(columns)} separates decimals, as in {example} (Chronos.DecimalComma)."
 
 
 def _called_alike(columns: Sequence[Column]) -> list[Column]:

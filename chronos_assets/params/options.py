@@ -76,6 +76,7 @@ class ChronosOptions:
         bad_rows: whether a bad row fails the import, or is set aside.
         bad_files: whether one file that can't be read stops the import, or is left out and named.
         time_zone: of the train files' clock; None for none.
+        decimal_comma: whether numbers of all files are written with a comma, and no point, before their decimals.
         context_length: periods that a model reads at most; None for as many as it can.
         batch_size: series of a pass; None for the model's own choice.
         precision: the least exact numbers that a GPU may multiply in, see `models.precision`.
@@ -100,6 +101,7 @@ class ChronosOptions:
     bad_rows: Annotated[BadRows, Option("BadRows", one_of(BadRows))] = "fail"
     bad_files: Annotated[BadRows, Option("BadFiles", one_of(BadRows))] = "fail"
     time_zone: Annotated[str | None, Option("TimeZone", _read_time_zone)] = None
+    decimal_comma: Annotated[bool, Option("DecimalComma", Section.truth)] = False
     context_length: Annotated[int | None, Option("ContextLength", whole(1))] = None
     batch_size: Annotated[int | None, Option("BatchSize", whole(1))] = None
     precision: Annotated[Precision, Option("Precision", one_of(Precision))] = BF16

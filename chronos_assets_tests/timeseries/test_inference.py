@@ -302,7 +302,7 @@ def test_a_target_with_text_in_it_is_refused_with_the_text() -> None:
     ("values", "said"),
     [
         (["<1", "7", "9", "8"], "share: '<1', in 18 of 72 rows, is not a number"),
-        (["1,50", "2,25", "3,00", "4,75"], "share: '1,50' is not a number"),
+        (["1,500", "2,250", "3,000", "4,750"], "share: '1,500' is not a number"),
     ],
 )
 def test_what_is_in_the_way_of_numbers_is_shown(values: list[str], said: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from chronos_assets.params.columns import InferenceError
 from chronos_assets.params.declared_notes import declared_notes
+from chronos_assets.params.forecast import to_document
 from chronos_assets.params.headers import looks_like_header
 from chronos_assets.params.inference import infer
 from chronos_assets.params.reader import parse_params
@@ -301,7 +302,7 @@ def test_a_value_that_may_mark_a_missing_one_is_said_to_be_a_value(marker: str, 
         assert not any("like any other" in note for note in infer(*with_values(values)).notes)
 
 
-@pytest.mark.parametrize("other", ["3,09", "1.234,50", "12,345", "1,234.50"])
+@pytest.mark.parametrize("other", ["1.234,50", "12,345", "1,234.50"])
 def test_numbers_with_commas_are_no_categories(other: str) -> None:
     rows = [["a", f"{day}", str(day.day), other.replace("3", str(day.day % 9))] for day in DAYS]
     header = ["artikel", "datum", "stück", "preis"]
@@ -315,8 +316,35 @@ def test_numbers_with_commas_are_no_categories(other: str) -> None:
     assert any("in preis could explain the target if they had a decimal point" in note for note in params.notes)
 
 
+def test_a_decimal_comma_is_read_where_no_comma_can_separate_thousands() -> None:
+    params = infer(*with_values(["1,5", "1,234", "12", "0,125"] * 8, "umsatz"))
+    assert params.decimal_comma
+    assert "Guessed: the comma in umsatz separates decimals, as in 1,5 (Chronos.DecimalComma)." in params.notes
+    assert parse_params(to_document(params)) == params
+    header, rows = with_values(["17", "18"] * 16)
+    with_prices = infer(
+        [*header, "preis"], [[*row, f"0,{2 + place % 5}50"] for place, row in enumerate(rows)], target="qty"
+    )
+    assert with_prices.decimal_comma
+    assert any(note.startswith("Offered") and "preis" in note for note in with_prices.notes)
+    with pytest.raises(InferenceError, match="several columns could hold the value") as refusal:
+        infer([*header[:2], "menge1", "preis"], [[*row, f"{place},5"] for place, row in enumerate(rows)])
+    assert refusal.value.draft is not None
+    assert refusal.value.draft["Chronos"]["DecimalComma"] is True
+
+
+@pytest.mark.parametrize(
+    "values", [["1,234", "2,345", "17"], ["1,234,567", "1,5", "17"], ["1.234,5", "1,5", "17"], ["1,5", "1.234", "17"]]
+)
+def test_a_comma_that_may_separate_thousands_is_refused(values: list[str]) -> None:
+    with pytest.raises(InferenceError, match="is not a number"):
+        infer(*with_values(values * 8, "umsatz"))
+
+
 def test_numbers_with_commas_make_no_series_and_a_number_in_one_german_word_is_a_name() -> None:
-    rows = [[f"{day}", shop, code, str(day.day), f"{day.day % 3},5"] for day in DAYS for shop in "ab" for code in "47"]
+    rows = [
+        [f"{day}", shop, code, str(day.day), f"{1 + day.day % 3},500"] for day in DAYS for shop in "ab" for code in "47"
+    ]
     with pytest.raises(InferenceError, match=r"hold the value to forecast: Menge, Umsatz\b") as refused:
         infer(["Datum", "Filiale", "Artikelnr", "Menge", "Umsatz"], rows)
     assert refused.value.draft is not None

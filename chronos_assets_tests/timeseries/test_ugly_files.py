@@ -1,6 +1,7 @@
 """Files as people have them: preambles, foreign headers, blank stretches, other encodings, archives that swell."""
 
 import gzip
+import math
 import os
 from datetime import UTC, datetime, timedelta
 
@@ -77,6 +78,16 @@ class TestTitles:
     def test_of_decimal_commas_hide_no_delimiter(self, drop):
         drop.put("Verbrauch, Haus 1\n\nDatum;kWh\n" + rows(*(f"{day:02d}.01.2024;{day},5" for day in range(1, 29))))
         assert sample_files(drop.files).header == ["Datum", "kWh"]
+
+    def test_decimal_commas_are_read_where_they_are_declared(self, drop):
+        comma = params_for(chronos={"DecimalComma": True})
+        values = ['"1,5"', "2", '",25"', "n/a", '"-0,125"']
+        drop.put(HEADER + rows(*(f"2024-01-01 {hour:02d}:00:00,{value},a" for hour, value in enumerate(values))))
+        drop.run(comma)
+        assert drop.targets()["a"] == pytest.approx([1.5, 2, 0.25, math.nan, -0.125], nan_ok=True)
+        for bad in ("1.5", '"1,234,567"', '"1.234,5"'):
+            drop.put(HEADER + f"2024-01-01 00:00:00,{bad},a\n")
+            assert "write digits with a decimal comma, as Chronos.DecimalComma says" in str(drop.fail(comma))
 
     @pytest.mark.parametrize("second", ["date,kWh,id", ",kWh,id"])
     def test_a_second_line_of_names_is_refused(self, drop, second):

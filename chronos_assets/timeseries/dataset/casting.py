@@ -155,6 +155,13 @@ def sql_timestamp(expression: str, pattern: str, time_zone: str | None, clock: s
     return f"coalesce({declared}, {naive}, {aware})"
 
 
+def sql_number(expression: str, *, decimal_comma: bool) -> str:
+    """SQL for the number that a VARCHAR expression means; NULL where it is none."""
+    if decimal_comma:  # a point would separate thousands, or come from a file of another kind
+        expression = f"CASE WHEN contains({expression}, '.') THEN NULL ELSE replace({expression}, ',', '.') END"
+    return f"TRY_CAST({expression} AS DOUBLE)"
+
+
 def on_clock(expression: str, time_zone: str | None, clock: str | None) -> str:
     """SQL for clock times of one zone on the clock of another."""
     return f"timezone({text_literal(clock or 'UTC')}, timezone({text_literal(time_zone or 'UTC')}, {expression}))"
@@ -167,6 +174,7 @@ def sql_rows(
     pattern: str,
     time_zone: str | None,
     clock: str | None = None,
+    decimal_comma: bool = False,
     details: Mapping[str, str] | None = None,
 ) -> str:
     """A query over `source` (a FROM clause) with the meaning of each row, in the order of the source.
@@ -189,10 +197,10 @@ def sql_rows(
         *(f"{sql} AS {name}" for name, sql in reported.items()),
     ]
     instant = "timestamp_raw" if cast.typed_timestamp else sql_timestamp("timestamp_raw", pattern, time_zone, clock)
-    number = "target_raw" if cast.typed_target else "TRY_CAST(target_raw AS DOUBLE)"
+    number = "target_raw" if cast.typed_target else sql_number("target_raw", decimal_comma=decimal_comma)
     if cast.target is None:
         number = "NULL::DOUBLE"
-    values = [_value(f"v{place}_raw", value) for place, value in enumerate(cast.values)]
+    values = [_value(f"v{place}_raw", value, decimal_comma=decimal_comma) for place, value in enumerate(cast.values)]
     made = [
         f"coalesce(v{place}_number, 'nan'::DOUBLE) AS v{place}" if value.is_number else f"v{place}_number AS v{place}"
         for place, value in enumerate(cast.values)
@@ -207,10 +215,10 @@ def sql_rows(
     return f"SELECT {', '.join(answer)} FROM ({judged})"  # noqa: S608
 
 
-def _value(raw: str, value: CastValue) -> str:
+def _value(raw: str, value: CastValue, *, decimal_comma: bool) -> str:
     """SQL for the number or the category that a raw value means, NULL where there is none."""
     if value.is_number:
-        return raw if value.typed else f"TRY_CAST({raw} AS DOUBLE)"
+        return raw if value.typed else sql_number(raw, decimal_comma=decimal_comma)
     return f"CASE WHEN {_is_missing(raw, MISSING_WORDS)} THEN NULL ELSE trim({raw}, ' \t') END"
 
 
@@ -291,7 +299,8 @@ def explain(
 ) -> BadRow:
     """The report of one bad row. values: its texts by schema name, all empty where the row has no columns."""
     when = (schema.timestamp, values.get(schema.timestamp or "", ""))
-    column = _bad_number([*filter(None, [schema.target]), *schema.numbers], values, reason)
+    numbers = [*filter(None, [schema.target]), *schema.numbers]
+    column = _bad_number(numbers, values, reason, decimal_comma=schema.decimal_comma)
     number = (column, values.get(column, ""))
     place: tuple[str | None, str] = (None, shape.raw)
     match reason:
@@ -332,7 +341,8 @@ def explain(
             )
         case Reason.NOT_A_NUMBER:
             place, wrong = number, "is not a number"
-            fix = "write digits with a decimal point, or leave it empty if it is missing"
+            mark = "comma, as Chronos.DecimalComma says" if schema.decimal_comma else "point"
+            fix = f"write digits with a decimal {mark}, or leave it empty if it is missing"
             if number[1].strip().casefold() in _FLAGS:
                 fix = "write 1 or 0, or declare the column as a string"
         case Reason.NOT_FINITE:
@@ -340,14 +350,15 @@ def explain(
     return BadRow(file, line, *place, reason.label, wrong, fix)
 
 
-def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reason) -> str:
+def _bad_number(columns: Sequence[str], values: Mapping[str, str], reason: Reason, *, decimal_comma: bool) -> str:
     """The first column whose text is not what a number should be; the first column where that isn't clear."""
     for column in columns:
         text = values.get(column, "").strip(" \t")
         if text.lower() in MISSING_MARKERS:
             continue
         try:
-            finite = math.isfinite(float(text)) and "_" not in text
+            number = text.replace(".", "_").replace(",", ".") if decimal_comma else text
+            finite = math.isfinite(float(number)) and "_" not in number
         except ValueError:
             finite = False
             if reason is Reason.NOT_FINITE:

@@ -80,6 +80,7 @@ class CovariateSource:
             target=None,
             values=tuple(attribute.name for attribute in self.covariates),
             numbers=tuple(attribute.name for attribute in self.covariates if attribute.type != "string"),
+            decimal_comma=params.decimal_comma,
         )
 
 

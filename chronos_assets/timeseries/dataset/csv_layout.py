@@ -36,7 +36,7 @@ class TrainSchema:
 
     item is None when the files hold one series without a column that says so. timestamp is None in item metadata, target in
     all covariates; values are then the columns that are read, numbers those of them that hold numbers. others are text columns
-    that play no part in the series; they only tell rows of different files apart.
+    that play no part in the series; they only tell rows of different files apart. decimal_comma: see `params.options`.
     """
 
     names: tuple[str, ...]
@@ -47,6 +47,7 @@ class TrainSchema:
     others: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
+    decimal_comma: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from chronos_assets.timeseries.dataset.casting import (
     RowShape,
     explain,
     on_clock,
+    sql_number,
     sql_rows,
     sql_timestamp,
 )
@@ -178,6 +179,7 @@ class TrainFileReader:
             pattern=params.timestamp_format,
             time_zone=params.time_zone,
             clock=self._clock,
+            decimal_comma=params.decimal_comma,
             details=details,
         )
 
@@ -310,7 +312,8 @@ class TrainFileReader:
     def _is_target(self, text: str) -> bool:
         if text.strip(" \t").lower() in MISSING_MARKERS:
             return True
-        return bool(first_row(self._connection, "SELECT TRY_CAST(? AS DOUBLE) IS NOT NULL", [text])[0])
+        sql = f"SELECT {sql_number('t', decimal_comma=self._params.decimal_comma)} IS NOT NULL FROM (SELECT ?::VARCHAR AS t)"  # noqa: S608 - made of constants and `t`
+        return bool(first_row(self._connection, sql, [text])[0])
 
     # ----------------------------------------------------------------------------------------------- Parquet
 

@@ -103,6 +103,7 @@ def schema_of(params: ForecastParams) -> TrainSchema:
             for attribute in params.attributes
             if attribute.type == "string" and attribute.name not in parts and not is_remark(attribute.name)
         ),
+        decimal_comma=params.decimal_comma,
     )
 
 
