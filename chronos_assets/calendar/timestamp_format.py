@@ -211,8 +211,7 @@ def _check(tokens: list[Token], pattern: str) -> None:
             raise TimestampFormatError(
                 f"{pattern!r} has letters of weeks (Y w e) beside others; write yyyy-MM-dd for dates, and YYYY-'W'ww for weeks"
             )
-        return
-    if "y" not in present:
+    elif "y" not in present:
         raise TimestampFormatError(f"{pattern!r} has no year; write yyyy")
     chain = ("M", "d", "H", "m", "s", "S")
     have = {"M": "M" in present or "D" in present, "d": "d" in present or "D" in present}
@@ -322,6 +321,9 @@ def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> st
     if has_offset(pattern):
         # A final Z is UTC by ISO 8601, but DuckDB's %z reads digits only.
         expression = f"regexp_replace({expression}, '[zZ]\\s*$', '+00:00')"
+    if "w" in letters:
+        literal = "".join(token.text for token in tokens if not token.letter)
+        expression = f"upper({expression})" if literal.isupper() else expression  # w03, as Python reads it
     if "w" in letters and "e" not in letters:
         expression = f"concat(trim({expression}), '-1')"
     moment = f"try_strptime({expression}, {_sql_text(to_strptime(pattern))})"
@@ -337,8 +339,8 @@ def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> st
 
 
 def _count(pattern: str) -> str:
-    """The regular expression of a count since 1970, up to some year 5000; a float's 0 behind the point is none of it."""
-    return rf"^\s*(-?\d{{1,{10 + len(str(EPOCHS[pattern]))}}})(?:\.0*)?\s*$"
+    """The regular expression of a count since 1970, of 1653 to 2286; a float's 0 behind the point is none of it."""
+    return rf"^\s*(-?\d{{1,{9 + len(str(EPOCHS[pattern]))}}})(?:\.0*)?\s*$"
 
 
 @lru_cache(maxsize=512)
@@ -387,11 +389,8 @@ def parse_timestamp(text: str, pattern: str, time_zone: str | None = None) -> da
         text = re.sub(r"(\.\d{6})\d+", r"\1", text)
     if pattern in EPOCHS:
         count = re.fullmatch(_count(pattern), text)
-        try:
-            moment = None if count is None else _EPOCH_START + int(count[1]) * timedelta(seconds=1) / EPOCHS[pattern]
-            return None if moment is None else moment.astimezone(_zone(time_zone)).replace(tzinfo=None)
-        except OverflowError:  # before the year 1
-            return None
+        moment = None if count is None else _EPOCH_START + int(count[1]) * timedelta(seconds=1) / EPOCHS[pattern]
+        return None if moment is None else moment.astimezone(_zone(time_zone)).replace(tzinfo=None)
     if has_offset(pattern):
         # Python's %z reads Z, +01:00 and +0100, but neither z nor hours alone.
         text = re.sub(r"([+-]\d\d)$", r"\1:00", re.sub("z$", "Z", text))

@@ -46,6 +46,7 @@ EXAMPLES = [
     ("QQQ yyyy", "%m %Y", "Q1 2014", "2014-01-01T00:00"),
     ("YYYY-'W'ww", "%G-W%V-%u", "2014-W01", "2013-12-30T00:00"),
     ("YYYY'W'wwe", "%GW%V%u", "2014W014", "2014-01-02T00:00"),
+    ("'KW' w YYYY", "KW %V %G-%u", "KW 1 2014", "2013-12-30T00:00"),
     ("yyyyMMdd'T'HHmm", "%Y%m%dT%H%M", "20140102T1304", "2014-01-02T13:04"),
     ("'it''s' yyyy'%'", "it's %Y%%", "it's 2014%", "2014-01-01T00:00"),
 ]
@@ -68,8 +69,9 @@ def test_timestamps_are_written_and_read_by_the_pattern(pattern: str, directives
     assert to_strptime(pattern) == directives
     assert format_timestamps(MOMENT, pattern) == [text]
     expected = dt.datetime.fromisoformat(kept)
-    assert parse_timestamp(text, pattern) == expected
-    assert in_duckdb([text], pattern) == [expected]
+    texts = [text, text.lower()] if "w" in pattern else [text]
+    assert [parse_timestamp(each, pattern) for each in texts] == [expected] * len(texts)
+    assert in_duckdb(texts, pattern) == [expected] * len(texts)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,7 @@ def test_timestamps_are_written_and_read_by_the_pattern(pattern: str, directives
         ("d MMM yyyy", "2 Brumaire 2014"),
         ("EEE, d MMM yyyy", "Do, 2 Jan 2014"),
         ("epoch seconds", "1e9"),
+        ("epoch seconds", "-99999999999"),  # before the year 1
         ("epoch seconds", "1388668445120000"),
     ],
 )
@@ -209,6 +212,7 @@ def test_only_x_and_z_are_offsets() -> None:
         ("yyyy-MM-dd HH:MM:ss", "the month .M. twice"),
         ("YYYY-MM-DD", "letters of weeks .* write yyyy-MM-dd for dates"),
         ("yyyy-'W'ww", "letters of weeks"),
+        ("YYYY'W'we", "'we' .* runs together"),
         ("yyyy-Q", "write 'QQQ'"),
         ("yyyy-MM QQQ", "the quarter .Q. beside parts of it"),
         ("yyyy-MM-dd hours", "has no meaning"),
