@@ -326,7 +326,10 @@ def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> st
         expression = f"upper({expression})" if literal.isupper() else expression  # w03, as Python reads it
     if "w" in letters and "e" not in letters:
         expression = f"concat(trim({expression}), '-1')"
-    moment = f"try_strptime({expression}, {_sql_text(to_strptime(pattern))})"
+    form = to_strptime(pattern)
+    if "w" in letters:  # as Python has it, w03 is W03; the directives of weeks are %G, %V and %u
+        expression, form = f"upper({expression})", form.upper().replace("%U", "%u")
+    moment = f"try_strptime({expression}, {_sql_text(form)})"
     if table := _table(tokens):
         place, texts = table
         parts = [f"regexp_extract({expression}, {_sql_text(place)}, {group})" for group in (1, 2, 3)]

@@ -45,6 +45,7 @@ from chronos_assets.params.timestamp_patterns import (
     NUMBERS,
     PARTIAL_DATES,
     QUARTERS_OR_WEEKS,
+    is_code,
     may_be_names,
     patterns_by_shape,
     shape_of,
@@ -334,6 +335,8 @@ def _read_times(column: Column, *, digits_only: bool, tolerated: float, dates: b
     values = tuple(None if value is None else coarse[value] for value in column.values)
     distinct = list(dict.fromkeys(coarse.values()))
     readings: dict[tuple[datetime | None, ...], str] = {}
+    if is_code(distinct):
+        return []
     shape = Counter(shape_of(value) for value in distinct).most_common(1)[0][0]
     for pattern in patterns_by_shape().get(shape, []):
         if pattern in DIGITS_ONLY and not (

@@ -6,7 +6,7 @@ Here: the table of patterns, those that may be something else, and finding the o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -41,6 +41,9 @@ PARTIAL_DATES = (
     "MMM-yyyy",
     "MMM-yy",
     "MMM yy",
+    "yyyy-MMM",
+    "yyyy MMM",
+    "MMM/yyyy",
     "yyyy",
     "yyyyMM",
     "MM.yyyy",
@@ -68,6 +71,7 @@ WEEKS: tuple[str, ...] = (
 )
 WEEKS += tuple(pattern.replace("W", "KW") for pattern in WEEKS)
 WEEKS += ("'KW' ww YYYY", "'KW' w YYYY", "'KW' ww/YYYY", "'KW' w/YYYY", "YYYY-'W'ww-e", "YYYY'W'wwe")
+_SHORT_MONTH = re.compile(r"([^\W\d_]+)\.?[- ]\d\d")
 QUARTERS_OR_WEEKS = frozenset({*QUARTERS, *WEEKS})
 NUMBERS = QUARTERS_OR_WEEKS | set(EPOCHS)
 # Digits alone could be any number: these patterns need a column with a timestamp's name.
@@ -108,6 +112,12 @@ def patterns_by_shape() -> dict[str, list[str]]:
         for each in shapes:
             index.setdefault(each, []).append(pattern)
     return index
+
+
+def is_code(texts: Collection[str]) -> bool:
+    """Whether texts such as SET-12 and SET-24, or Gen 10 and Gen 11, are no months: all have one name that isn't English."""
+    names = {found[1].casefold() if (found := _SHORT_MONTH.fullmatch(text)) else "" for text in texts}
+    return len(names) == 1 and foreign_month(names.pop()) is not None
 
 
 def form_notes(times: Times) -> Iterator[str]:

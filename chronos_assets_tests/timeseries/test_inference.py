@@ -763,6 +763,15 @@ def test_periods_and_seconds_are_not_taken_for_other_times(
         infer([*header.split(), "sales"], [[*write(day).split(), "1.5"] for day in days])
 
 
+@pytest.mark.parametrize(
+    "codes", [["SET-12", "SET-24"], ["Gen 10", "Gen 11"], ["Q1 2023", "Q2 2023"], ["W01-2023", "W02-2023"]]
+)
+def test_codes_that_look_like_months_or_periods_are_items(codes: list[str]) -> None:
+    days = [dt.date(2024, 1, 1) + dt.timedelta(days=number) for number in range(60)]
+    params = infer(["when", "sku", "sales"], [[f"{day}", code, "1.5"] for code in codes for day in days])
+    assert (params.timestamp_column, params.item_column) == ("when", "sku")
+
+
 @pytest.mark.parametrize("first", ["2024-03-04", "2024-01-01"])
 def test_iso_weeks_with_years_of_the_calendar_are_refused(first: str) -> None:
     weeks = [dt.date.fromisoformat(first) + dt.timedelta(weeks=number) for number in range(70)]

@@ -107,11 +107,13 @@ def test_text_that_does_not_match_is_no_timestamp(pattern: str, text: str) -> No
         ("d. MMMM yyyy", "3. März 2024"),
         ("dd MMM yyyy", "03 mars 2024"),
         ("d 'de' MMMM 'de' yyyy", "3 de marzo de 2024"),
+        ("YYYY 'kw'ww-e", "2024 KW09-7"),
+        ("YYYY-'W'ww-e", "2024-w09-7"),
         ("d MMM. yyyy", "3 Mär. 2024"),
         ("EEE, dd-MMM-yy", "Sun, 03-MRT-24"),
     ],
 )
-def test_names_of_months_are_read_in_other_languages(pattern: str, text: str) -> None:
+def test_names_of_months_are_read_in_other_languages_and_weeks_in_any_case(pattern: str, text: str) -> None:
     assert parse_timestamp(text, pattern) == dt.datetime(2024, 3, 3)
     assert in_duckdb([text], pattern) == [dt.datetime(2024, 3, 3)]
 
