@@ -1,5 +1,6 @@
 """Wide files as rows."""
 
+import csv
 import gzip
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -69,8 +70,8 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
         ("date,a,A\n" + "2024-01-01,1,2\n", "two columns called a"),
         ("date,a,b\n2024-01-01,1,2\n2024-01-02,3\n2024-01-03,1,2\n", "line 3 has 2 columns instead of 3"),
         ("date,a,b\n2024-01-01,1,2\n2024-01-02,3,4,5\n2024-01-03,1,2\n", "line 3 has 4 columns instead of 3"),
-        ("date;a;b\n2024-01-01;1,5;2\n2024-01-02;3,5;4\n", "'1,5' in the column a is not a number"),
-        ("date;a;b\n2024-01-01;1,5;2,5\n2024-01-02;3,5;4,5\n", "'1,5' in the column a is not a number"),
+        ("date;a;b\n2024-01-01;1,500;2\n2024-01-02;3,500;4\n", "'1,500' in the column a is not a number"),
+        ("date;a;b\n2024-01-01;1,5;2.5\n2024-01-02;3,5;4.5\n", "'1,5' in the column a is not a number"),
         ("date,Süd,b\n2024-01-01,1,2\n".encode("latin-1"), "not UTF-8"),
         ("\n" + WIDE.replace("\n", "\r\n"), r"no row was found\): see that all rows .* end alike"),
     ],
@@ -85,6 +86,14 @@ def test_what_would_lose_or_double_values_is_refused(tmp_path: Path, data: str |
 )
 def test_lines_around_the_rows_are_none(tmp_path: Path, data: str) -> None:
     assert melt(_file(tmp_path / "w.csv", data), tmp_path / "long.csv") == (59, ("HU FL", "it's"))
+
+
+def test_decimal_commas_are_written_as_they_are_and_read_by_the_import(tmp_path: Path) -> None:
+    days = [f"2024-01-{day:02d};{day},5;{day}\n" for day in range(1, 29)]
+    melt(_file(tmp_path / "w.csv", "Tag;Bonn;Ulm\n" + "".join(days)), tmp_path / "long.csv")
+    header, *rows = csv.reader((tmp_path / "long.csv").read_text().splitlines())
+    assert rows[:2] == [["2024-01-01", "Bonn", "1,5"], ["2024-01-01", "Ulm", "1"]]
+    assert infer(header, rows).decimal_comma
 
 
 def test_a_file_without_a_header_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from chronos_assets.errors import ChronosAssetsError
-from chronos_assets.params.columns import Column, is_number
+from chronos_assets.params.columns import Column, decimal_commas, is_number
 from chronos_assets.params.headers import column_name, folded
 from chronos_assets.params.spread_timestamps import Spread
 from chronos_assets.params.timestamp_columns import is_dated, joined_timestamp, timestamp_readings
@@ -122,13 +122,14 @@ def _check_series(source: TrainFile, series: Sequence[Column], kept: Sequence[Co
     Raises:
         MeltError: which they are.
     """
-    if commas := [column for column in series if column.has_commas]:
+    commas = [column for column in series if column.has_commas]
+    if commas and not decimal_commas(series):  # which the import reads as they are
         example = next(value for value in commas[0].present if "," in value)
         raise MeltError(
             f"{source.key}: {example!r} in the column {commas[0].header} is not a number; write it with a decimal point, and "
             "without thousands separators"
         )
-    if odd := [column for column in series if column.present and not column.is_numeric]:
+    if odd := [column for column in series if column.present and not column.is_numeric and column not in commas]:
         example = next(value for value in odd[0].present if not is_number(value))
         raise MeltError(
             f"{source.key}: {example!r} in the column {odd[0].header} is not a number; write it without signs and marks, and "
