@@ -311,15 +311,16 @@ def _is_number_with_commas(text: str) -> bool:
 def decimal_commas(columns: Sequence[Column]) -> list[Column]:
     """The columns in whose numbers a comma separates decimals; none if any comma may separate thousands.
 
-    1,234 may be either, so that each column needs a number with more or fewer digits behind the comma, or 0 before it. Where
-    other numbers have a point, one of the two separates thousands.
+    1,234 may be either, so that each column needs numbers with more or fewer digits behind the comma, or 0 before it: more than
+    may be typing errors. Where other numbers have a point, one of the two separates thousands.
     """
     commas = [column for column in columns if column.has_commas]
     if any("." in value for column in columns if column.is_numeric or column.has_commas for value in column.present):
         return []
     for column in commas:
         numbers = [value for value in column.present if "," in value and _is_number_with_commas(value)]
-        if not all(map(_DECIMAL_COMMA.fullmatch, numbers)) or all(map(_MAY_BE_THOUSANDS.fullmatch, numbers)):
+        clear = sum(_MAY_BE_THOUSANDS.fullmatch(number) is None for number in numbers)
+        if not all(map(_DECIMAL_COMMA.fullmatch, numbers)) or clear <= FEW_BAD * len(numbers):
             return []
     return commas
 

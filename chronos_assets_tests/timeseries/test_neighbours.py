@@ -334,7 +334,14 @@ def test_a_decimal_comma_is_read_where_no_comma_can_separate_thousands() -> None
 
 
 @pytest.mark.parametrize(
-    "values", [["1,234", "2,345", "17"], ["1,234,567", "1,5", "17"], ["1.234,5", "1,5", "17"], ["1,5", "1.234", "17"]]
+    "values",
+    [
+        ["1,234", "2,345", "17"],
+        ["1,234,567", "1,5", "17"],
+        ["1.234,5", "1,5", "17"],
+        ["1,5", "1.234", "17"],
+        [*["1,234", "2,345"] * 2, "17"] * 8 + ["1,23"],  # a digit was lost
+    ],
 )
 def test_a_comma_that_may_separate_thousands_is_refused(values: list[str]) -> None:
     with pytest.raises(InferenceError, match="is not a number"):
