@@ -31,7 +31,9 @@ def refuse_folders(files: Sequence[TrainFile], header: Sequence[str] | None) -> 
     """
     for name, labels in _lost({file.key: header or () for file in files}):
         raise InferenceError(
-            f"{_both(labels)} are folders, and the files have no column {name}: write it into their rows", role=REWRITE
+            f"{_both(labels)} are folders, and the files have no column {name}: write it into their rows, or, if it tells no "
+            "series apart, name the folders without the =",
+            role=REWRITE,
         )
 
 
