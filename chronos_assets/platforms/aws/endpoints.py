@@ -225,10 +225,14 @@ class SageMakerEndpoints:
             more: dict[str, Any] = {"Tags": self._aws.tags(endpoint=request.name)}
         else:
             call, more = self._client.update_endpoint, {"DeploymentConfig": update_policy(self._settings)}
+
+        def change() -> None:
+            # Again: another deployment, which this one waited for, may have removed them as not used.
+            self._make(request, wanted)
+            call(EndpointName=request.name, EndpointConfigName=wanted.name, **more)
+
         try:
-            self._call_until_accepted(
-                lambda: call(EndpointName=request.name, EndpointConfigName=wanted.name, **more), request.name, log
-            )
+            self._call_until_accepted(change, request.name, log)
         except self._client.exceptions.ClientError as error:
             raise NotSwitchedError(f"{code_of(error)}: {text_of(error)}{_kind_fix(there, self._settings)}") from error
         now = self._settled(request.name, log)

@@ -270,6 +270,25 @@ def test_while_sagemaker_still_changes_the_next_deployment_waits(endpoints, make
     assert len(names(cloud, "model")) == 1
 
 
+def test_what_another_deployment_removed_while_this_one_waited_is_made_again(endpoints, cloud, monkeypatch):
+    endpoints.deploy(request("one"), log)
+    (used,) = names(cloud, "endpoint-config")
+    cloud.faults.refuse("UpdateEndpoint", "ValidationException", "Cannot update in-progress endpoint")
+    settled = SageMakerEndpoints._settled
+
+    def remove_unused(self, *args, **more):
+        # As the deployment that is waited for does at its end.
+        if not called(cloud, "UpdateEndpoint"):
+            for items in (cloud.cloud.backend._models, cloud.cloud.backend.endpoint_configs):
+                for name in set(items) - {used}:
+                    del items[name]
+        return settled(self, *args, **more)
+
+    monkeypatch.setattr(SageMakerEndpoints, "_settled", remove_unused)
+    assert endpoints.deploy(request("two"), log).version == "two"
+    assert version(endpoints) == "two"
+
+
 def test_one_that_was_interrupted_and_does_not_answer_gives_way_to_the_one_proven_before(
     endpoints, make, cloud, monkeypatch
 ):
