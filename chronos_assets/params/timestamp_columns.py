@@ -103,6 +103,11 @@ def _is_named_date(text: str) -> bool:
     return any(parse_timestamp(text, form) is not None for form in _forms(text) if not may_be_names(form, [text]))
 
 
+def _is_period(text: str) -> bool:
+    """Whether a text is a quarter or a week."""
+    return any(parse_timestamp(text, form) is not None for form in _forms(text) if form in QUARTERS_OR_WEEKS)
+
+
 def forms_of(texts: Collection[str]) -> list[str]:
     """The patterns that read all of some timestamps, of those that read the same one."""
     column = Column(0, TIMESTAMP_NAMES[0], TIMESTAMP_NAMES[0], tuple(texts))
@@ -202,8 +207,8 @@ def joined_timestamp(columns: Sequence[Column]) -> Spread | None:
     """`spread_timestamp`, unless a column holds whole timestamps (Jan 5, 2024) and others repeat their year and month."""
     spread = spread_timestamp(columns)
     if spread is not None and is_year(spread.columns[0]):
-        others = [column for column in columns if column not in spread.columns]
-        return None if any(map(is_dated, others)) else spread
+        others = [column for column in columns if column not in spread.columns and is_dated(column)]
+        return spread if all(_is_period(column.present[0]) for column in others) else None
     return spread
 
 

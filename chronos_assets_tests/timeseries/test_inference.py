@@ -751,6 +751,11 @@ def test_dates_count_beside_numbers_of_periods_and_seconds(
         ),
         ("fiscal_year quarter", lambda day: f"{day.year} {day.year}Q1", "quarter .* of the fiscal year in fiscal_year"),
         ("label period", lambda day: f"FY{day:%y} {day.year}Q1", "period .* of the fiscal year in label"),
+        (
+            "year month quarter",
+            lambda day: f"{day:%Y %m %Y}Q{(day.month + 2) // 3}",
+            "spread over the columns year and month",
+        ),
         ("timestamp_id n", lambda day: f"{1_700_000_000 + day.toordinal()} 1", "seems to count seconds"),
         ("timestamp n", lambda day: f"{day:%Y%m%d}{24 if day.day % 2 else 12} 1", "none of the columns"),
     ],
