@@ -17,7 +17,7 @@ from chronos_assets.platforms.local.warm_workers import WARM_WORKERS
 from chronos_assets.settings import IMPORT_JOB_BYTES_ON_AWS, SENSOR_SECONDS_ON_AWS, AwsSettings, Settings
 from chronos_assets.store_layout import BENCHMARK_KEY, MODELS_KEY, SYNTHETIC_KEY
 from chronos_assets.timeseries.dataset.sample import sample_params, write_sample
-from chronos_assets.workloads.training_request import TrainRequest
+from chronos_assets.training.request import TrainRequest
 from chronos_assets_tests.commands import options, subcommands
 from chronos_assets_tests.conftest import REPOSITORY
 from chronos_assets_tests.defs.line import PARAMS, hourly_rows, make_line

@@ -99,7 +99,7 @@ def test_the_hyperparameters_are_those_of_the_training_job_that_are_not_set_othe
 
     from chronos_assets.pipeline.state import Setup
     from chronos_assets.pipeline.tuning import training_hyperparameters
-    from chronos_assets.workloads.training_request import TrainRequest, parse_request
+    from chronos_assets.training.request import TrainRequest, parse_request
     from chronos_assets_tests.defs.line import PARAMS
 
     params = parse_params(PARAMS)
@@ -176,7 +176,7 @@ EDGES: tuple[Any, ...] = (
 def test_what_the_job_would_refuse_is_refused_before_and_nothing_else(name: str) -> None:
     """The reader of params.json and the training job agree about every value, and the reader says what would do."""
     from chronos_assets.container.contract import WorkloadError
-    from chronos_assets.workloads.training_request import parse_request
+    from chronos_assets.training.request import parse_request
 
     for value in EDGES:
         _, findings = read({"Hyperparameters": {name: value}})

@@ -83,9 +83,9 @@ from chronos_assets.models.loading import load_model
 from chronos_assets.system import write_json
 from chronos_assets.timeseries.dataset.gluonts_arrow import read_data_version
 from chronos_assets.timeseries.dataset.holdout import Holdout
-from chronos_assets.workloads.training_data import TargetDataset, read_synthetic, synthetic_windows
-from chronos_assets.workloads.training_log import TrainingLog
-from chronos_assets.workloads.training_request import TrainRequest, completed, given, parse_request, validation_levels
+from chronos_assets.training.datasets import TargetDataset, read_synthetic, synthetic_windows
+from chronos_assets.training.log import TrainingLog
+from chronos_assets.training.request import TrainRequest, completed, given, parse_request, validation_levels
 
 JOB_VARIABLE = "TRAINING_JOB_NAME"  # SageMaker sets it in a training job's container
 

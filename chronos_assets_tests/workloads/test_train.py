@@ -17,9 +17,9 @@ from chronos_assets.models.finetuning import FinetuneProgress
 from chronos_assets.models.finetuning_validation import SAMPLED_WINDOWS
 from chronos_assets.models.loading import load_model
 from chronos_assets.platforms.tuning import LOSS_REGEX, STEP_REGEX, VALIDATION_REGEX
+from chronos_assets.training.log import TrainingLog, progress_lines
+from chronos_assets.training.request import TrainRequest, parse_request
 from chronos_assets.workloads import train
-from chronos_assets.workloads.training_log import TrainingLog, progress_lines
-from chronos_assets.workloads.training_request import TrainRequest, parse_request
 from chronos_assets_tests import forks
 from chronos_assets_tests.models import tiny
 from chronos_assets_tests.workloads.small_dataset import write_dataset

@@ -22,7 +22,7 @@ from chronos_assets.timeseries.dataset.shards import (
     list_shards,
     seeded_digest,
 )
-from chronos_assets.workloads.training_request import TrainRequest, given
+from chronos_assets.training.request import TrainRequest, given
 
 
 class TargetDataset:
