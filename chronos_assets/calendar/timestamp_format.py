@@ -82,6 +82,7 @@ _LONGEST = {
     "X": 3,
     "Z": 3,
 }
+_ONLY = frozenset("YQ")  # letters that are written in one length only
 
 _EPOCH_START = datetime(1970, 1, 1, tzinfo=UTC)
 # What `datetime.fromisoformat` reads as strptime does, and twenty times as fast.
@@ -192,9 +193,6 @@ def _letter_token(letter: str, text: str, pattern: str) -> Token:
     if letter == "y" and len(text) == 3:
         raise TimestampFormatError(f"'yyy' in {pattern!r} is ambiguous; write 'yyyy' or 'yy'")
     return Token(letter, text)
-
-
-_ONLY = frozenset("YQ")  # letters that are written in one length only
 
 
 def _check(tokens: list[Token], pattern: str) -> None:
@@ -321,20 +319,17 @@ def sql_parse(expression: str, pattern: str, time_zone: str | None = None) -> st
     if has_offset(pattern):
         # A final Z is UTC by ISO 8601, but DuckDB's %z reads digits only.
         expression = f"regexp_replace({expression}, '[zZ]\\s*$', '+00:00')"
-    if "w" in letters:
-        literal = "".join(token.text for token in tokens if not token.letter)
-        expression = f"upper({expression})" if literal.isupper() else expression  # w03, as Python reads it
-    if "w" in letters and "e" not in letters:
-        expression = f"concat(trim({expression}), '-1')"
     form = to_strptime(pattern)
     if "w" in letters:  # as Python has it, w03 is W03; the directives of weeks are %G, %V and %u
         expression, form = f"upper({expression})", form.upper().replace("%U", "%u")
+    if "w" in letters and "e" not in letters:
+        expression = f"concat(trim({expression}), '-1')"
     moment = f"try_strptime({expression}, {_sql_text(form)})"
     if table := _table(tokens):
         place, texts = table
         parts = [f"regexp_extract({expression}, {_sql_text(place)}, {group})" for group in (1, 2, 3)]
         text = f"map({list(texts)}, {list(texts.values())})[lower({parts[1]})]"
-        listed = f"try_strptime({parts[0]} || {text} || {parts[2]}, {_sql_text(to_strptime(pattern))})"
+        listed = f"try_strptime({parts[0]} || {text} || {parts[2]}, {_sql_text(form)})"
         moment = listed if "Q" in letters else f"coalesce({moment}, {listed})"
     if "w" in letters:  # the 53rd of a year that has 52 is read as the next year's first
         moment = f"CASE WHEN contains({expression}, strftime({moment}, '%G')) THEN {moment} END"
