@@ -12,6 +12,7 @@ from chronos_assets.params.columns import REWRITE, TIMESTAMP_NAMES, InferenceErr
 from chronos_assets.params.headers import folded
 from chronos_assets.params.spread_timestamps import PARTS
 from chronos_assets.timeseries.dataset.train_files import FileContents, TrainFile
+from chronos_assets.wording import some_of
 
 _TIMES = PARTS | frozenset(TIMESTAMP_NAMES)
 
@@ -44,7 +45,7 @@ def folder_notes(contents: Iterable[FileContents], names: Sequence[str]) -> Iter
 
 
 def _both(labels: Sequence[str]) -> str:
-    return f"{labels[0]} and {labels[1]}" if len(labels) == 2 else f"{labels[0]} and {len(labels) - 1:,} more"
+    return f"{labels[0]} and {labels[1]}" if len(labels) == 2 else some_of(labels, 1)
 
 
 def _lost(columns: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, list[str]]]:

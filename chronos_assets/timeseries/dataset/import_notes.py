@@ -61,7 +61,7 @@ def import_notes(
         yield from (f"{file.key}: {note}" for note in file.contents.notes)
     yield from _ignored_notes(files)
     yield from _replaced_notes(files)
-    if not any("=" in label for file in files for key in file.replaced for label in [folder_hint(file.key, key)]):
+    if not any(folder_hint(file.key, key) for file in files for key in file.replaced):
         yield from folder_notes([file.contents for file in files], schema_of(params).names)
     yield from long_horizon(summary, params.horizon)
     if rejected:

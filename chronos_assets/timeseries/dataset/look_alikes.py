@@ -52,11 +52,9 @@ def look_alike_note(parts: Iterable[pa.Table], shared: Folds) -> str:
     for number, key in _named(parts, shared):
         names.setdefault(number, []).append(key)
     groups = sorted(sorted(group) for group in names.values())
-    more = f" and {len(groups) - _NAMED:,} more" if len(groups) > _NAMED else ""
-    shown = "; ".join(" and ".join(_told_apart(group[:_NAMED])) for group in groups[:_NAMED])
     return (
-        f"series whose names differ only in case, blanks, forms of letters or leading zeros are series of their own: {shown}"
-        f"{more}; give them one name if they are the same"
+        "series whose names differ only in case, blanks, forms of letters or leading zeros are series of their own: "
+        f"{_shown(groups)}; give them one name if they are the same"
     )
 
 
@@ -77,12 +75,16 @@ def named_alike(strange: Sequence[Key], known: Sequence[Key]) -> str:
     pairs = sorted((strange[at], known[places[fold]]) for at, fold in enumerate(folds[0].tolist()) if fold in places)
     if not pairs:
         return ""
-    more = f" and {len(pairs) - _NAMED:,} more" if len(pairs) > _NAMED else ""
-    shown = "; ".join(" and ".join(_told_apart([", ".join(key) for key in pair])) for pair in pairs[:_NAMED])
     return (
-        f"names that differ only in case, blanks, forms of letters or leading zeros are not the same: {shown}{more}; write "
-        "them as the train files do"
+        "names that differ only in case, blanks, forms of letters or leading zeros are not the same: "
+        f"{_shown([[', '.join(key) for key in pair] for pair in pairs])}; write them as the train files do"
     )
+
+
+def _shown(groups: Sequence[list[str]]) -> str:
+    """Groups of names that are alike, the first ones."""
+    more = f" and {len(groups) - _NAMED:,} more" if len(groups) > _NAMED else ""
+    return "; ".join(" and ".join(_told_apart(group[:_NAMED])) for group in groups[:_NAMED]) + more
 
 
 def _columns(key: Key) -> list[str]:
